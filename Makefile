@@ -1,0 +1,29 @@
+# One virtual environment for everything, made once and again only when its recipe changes.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: sweep test check bench clean
+
+sweep: $(READY)  ## the dropout sweep on the digits inside scikit-learn, then the best-model table
+	$(BIN)/sweeps run dropout --data digits
+
+test: $(READY)  ## all tests that need no cluster of real machines
+	$(BIN)/python -m pytest $(if $(CI),-q)
+
+check: $(READY)  ## style, format and types
+	$(BIN)/ruff check $(if $(CI),--quiet) .
+	$(BIN)/ruff format $(if $(CI),--quiet) --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## comparisons with what a user would write otherwise; byte code is cached as on any user's machine
+	set -e; for script in bench/*.py; do env -u PYTHONDONTWRITEBYTECODE $(BIN)/python "$$script"; done
+
+clean:  ## everything that can be made again, but no data, run or result
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

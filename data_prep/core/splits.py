@@ -1,0 +1,96 @@
+"""Splits: sorted index arrays, a pure function of their arguments, never copies of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.core.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of a data set: sorted int64 arrays without overlap. Selection sees `validation`; `test` is read once."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split(
+    labels: np.ndarray, *, seed: int, train_fraction: float = 0.7, validation_fraction: float = 0.1, classes: int | None = None
+) -> Split:
+    """Cut the rows of `labels` (N integers from 0) into train, validation and test, each with the classes' proportions.
+
+    `train_fraction` in (0, 1) of the rows is for training, the rest is test; `validation_fraction` in (0, 1) of the training rows
+    becomes validation: 100,000 rows give 63,000, 7,000 and 30,000. `classes` keeps the classes 0 to classes - 1 only, the rows of
+    others are in no split. BadInput: a value out of its range, or a class with too few images to be in all three.
+    """
+    labels = np.asarray(labels)
+    _check_fraction("train_fraction", train_fraction)
+    _check_fraction("validation_fraction", validation_fraction)
+    rows = _rows_of_classes(labels, classes)
+    train, test = _cut(labels, rows, train_fraction, seed)
+    train, validation = _cut(labels, train, 1 - validation_fraction, seed)
+    _check_every_class(labels, rows, {"train": train, "validation": validation, "test": test}, train_fraction, validation_fraction)
+    return Split(train, validation, test)
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise BadInput(f"{name} must be between 0 and 1, both excluded, but got {value}: use 0.7 for 70 %")
+
+
+def _rows_of_classes(labels: np.ndarray, classes: int | None) -> np.ndarray:
+    if labels.ndim != 1 or labels.size == 0:
+        raise BadInput(f"labels must be a list of at least one class number, but got the shape {labels.shape}: give a data set's labels")
+    available = int(labels.max()) + 1
+    if classes is None:
+        classes = available
+    if not 2 <= classes <= available:
+        raise BadInput(
+            f"classes must be between 2 and the {available} of the data set, but got {classes}: "
+            f"{'use 2 or more' if classes < 2 else f'use {available} or fewer'}"
+        )
+    rows = np.flatnonzero(labels < classes)
+    _check_counts(np.bincount(labels[rows], minlength=classes))
+    return rows
+
+
+def _check_counts(counts: np.ndarray) -> None:
+    smallest = int(counts.argmin())
+    if counts[smallest] < 3:
+        raise BadInput(
+            f"a class must have at least 3 images, one each for train, validation and test, but class {smallest} has "
+            f"{counts[smallest]}: add images or leave the class out"
+        )
+
+
+def _cut(labels: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    # Imported here: it costs 1 s, and the commands that only list or open data sets never split.
+    from sklearn.model_selection import train_test_split
+
+    # Counts, not fractions: scikit-learn floors 0.29 * 100 = 28.999... to 28.
+    first_count = round(fraction * len(rows))
+    classes = len(np.unique(labels[rows]))
+    if min(first_count, len(rows) - first_count) < classes:
+        raise BadInput(
+            f"each split must have an image of each of the {classes} classes, but {fraction:g} of {len(rows)} images "
+            f"leaves {min(first_count, len(rows) - first_count)} in one: use more images or a fraction nearer to 0.5"
+        )
+    first, second = train_test_split(
+        rows, train_size=first_count, test_size=len(rows) - first_count, random_state=seed, stratify=labels[rows]
+    )
+    return np.sort(first).astype(np.int64), np.sort(second).astype(np.int64)
+
+
+def _check_every_class(labels: np.ndarray, rows: np.ndarray, parts: dict[str, np.ndarray], train: float, validation: float) -> None:
+    counts = np.bincount(labels[rows])
+    for name, part in parts.items():
+        missing = np.setdiff1d(labels[rows], labels[part])
+        if missing.size:
+            raise BadInput(
+                f"each class must be in each split, but class {missing[0]} with {counts[missing[0]]} images is not in {name} "
+                f"at train_fraction {train:g} and validation_fraction {validation:g}: add images or use fractions nearer to 0.5"
+            )

@@ -1,0 +1,5 @@
+"""`python -m sweeps`: the same as `sweeps`."""
+
+from sweeps.core.cli import main
+
+main()

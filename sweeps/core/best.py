@@ -1,0 +1,141 @@
+"""The best models of all runs in a results folder, as a Markdown page and on the screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data_prep import BadInput
+from sweeps.core.parquet import read_table
+from sweeps.core.tables import BEST_MODELS, PARAMS, SPLITS, columns
+
+Row = dict[str, Any]
+NONE = "-"
+# Beside the tables: what each run is, as JSON.
+RUNS = "runs"
+RUN_JSON = "run.json"
+
+
+def best_models_table(results: Path) -> list[Row]:
+    """The rows of the best_models table of all runs, by sweep and run, with `sweep`, `run` and `settings` (the searched ones: name -> value)."""
+    found = []
+    # Files of an older version lack columns until the next export.
+    nothing = dict.fromkeys(column.name for column in columns()[BEST_MODELS])
+    for path in sorted((results / BEST_MODELS).glob("sweep=*/run=*/*.parquet")):
+        sweep, run = (unquote(part.partition("=")[2]) for part in path.parts[-3:-1])
+        for row in read_table(path).to_pylist():
+            found.append({"sweep": sweep, "run": run, **nothing, **row, "settings": _settings(results, path, row)})
+    return found
+
+
+def _settings(results: Path, path: Path, row: Row) -> Row:
+    spec = results.joinpath(RUNS, *path.parts[-3:-1], RUN_JSON)
+    space = json.loads(spec.read_text())["sweep"]["space"] if spec.is_file() else {}
+    return {name: row.get(PARAMS + name) for name in space}
+
+
+def best_models_markdown(results: Path) -> str:
+    """best_models.md."""
+    titles = [*_COLUMNS]
+    lines = [[_cell(show(row)) for show in _COLUMNS.values()] for row in best_models_table(results)]
+    table = [titles, ["---"] * len(titles), *lines]
+    return "\n".join([_HEAD, *("| " + " | ".join(line) + " |" for line in table), "", _FOOT])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")
+
+
+def _number(value: float | None) -> str:
+    """Four digits that count: a rate of 0.00042 shows as much as an accuracy of 0.1756."""
+    return NONE if value is None else f"{value:.4g}"
+
+
+def _part(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _count(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def _written(settings: Row) -> str:
+    parts = (f"{name} {_number(value) if isinstance(value, float) else value}" for name, value in settings.items())
+    return ", ".join(parts) or NONE
+
+
+_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "sweep": lambda row: row["sweep"],
+    "run": lambda row: row["run"],
+    "trainable": lambda row: row["trainable"],
+    "dataset": lambda row: row["dataset"],
+    "settings searched": lambda row: _written(row["settings"]),
+    "train accuracy": lambda row: _part(row["train_accuracy"]),
+    "validation accuracy": lambda row: _part(row["val_accuracy"]),
+    "test accuracy": lambda row: _part(row["test_accuracy"]),
+    "test top-5": lambda row: _part(row["test_top5_accuracy"]),
+    "test F1, weighted": lambda row: _part(row["test_f1_weighted"]),
+    "parameters": lambda row: _count(row["parameters"]),
+    "trials": lambda row: _count(row["trials"]),
+    "published test accuracy": lambda row: _part(row["published_test_accuracy"]),
+}
+
+_HEAD = """# Best models
+
+A row a run: its best trial, at its best epoch. Made from `best_models/`; README.md explains every column.
+"""
+_FOOT = f"""The best trial and epoch are chosen by validation accuracy alone, so that figure is a little too good. Train, validation and test are three parts of
+the labelled images without overlap; test was read once, for the model shown. All figures are parts of 1, of the stored weights, without dropout.
+Where test is "{NONE}" the model is not evaluated yet: then train is as the epoch trained, with dropout. The published figure is the seed report's, on Tiny
+ImageNet at 32 px: compare it with a row on that data set only.
+"""
+
+
+def show_best(results: Path, run: str, console: Console) -> None:
+    """The best model of one run on the screen, at most 80 columns wide. BadInput when that run is not in the results."""
+    exported = [unquote(path.parent.name.partition("=")[2]) for path in sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}"))]
+    if run not in exported:
+        known = ", ".join(exported) or "none"
+        raise BadInput(
+            f"the table shows a run that is in '{results}' ({known}), but got {run!r}: use one of these, or `sweeps export {run}` first"
+        )
+    own = [row for row in best_models_table(results) if row["run"] == run]
+    if not own:
+        console.print(f"{run}: no trial has a result yet", markup=False, highlight=False, soft_wrap=True)
+    for row in own:
+        console.print(_figures(row))
+        for name, value in _facts(row):
+            console.print(f"{name:<12}{value}", markup=False, highlight=False)
+
+
+def _figures(row: Row) -> Table:
+    # One word each: every header fits 80 columns beside the others.
+    table = Table(title=Text(f"Best of {row['run']}: trial {row['trial_id']}, epoch {row['best_epoch']}"), title_justify="left")
+    for header in ("split", "images", "accuracy", "top-5", "loss", "F1"):
+        table.add_column(header, justify="left" if header == "split" else "right", no_wrap=True)
+    for prefix, split in SPLITS.items():
+        accuracy, top5, loss = (_part(row[f"{prefix}_{figure}"]) for figure in ("accuracy", "top5_accuracy", "loss"))
+        f1 = _part(row["test_f1_weighted"]) if prefix == "test" else ""
+        table.add_row(split, _count(row[f"{prefix}_images"]), accuracy, top5, loss, f1)
+    return table
+
+
+def _facts(row: Row) -> list[tuple[str, str]]:
+    facts = [
+        ("settings", _written(row["settings"])),
+        ("network", f"{row['trainable']}, {_count(row['parameters'])} parameters, {_count(row['trainable_parameters'])} of them trained"),
+        ("data", f"{row['dataset']} {row['dataset_fingerprint']}"),
+        ("chosen by", f"validation accuracy, of {_count(row['trials'])} trials; F1 is the weighted average"),
+    ]
+    if not row["evaluated"]:
+        facts.append(("test", "not evaluated yet; train is as the epoch trained, with dropout"))
+    if row["published_test_accuracy"] is not None:
+        facts.append(("published", f"{_part(row['published_test_accuracy'])} test accuracy, on Tiny ImageNet at 32 px"))
+    return facts

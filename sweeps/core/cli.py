@@ -1,0 +1,183 @@
+"""The command line. Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted (resumable)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_prep import BadInput, prepare, source_names
+from sweeps.core import verbs
+from sweeps.core.launch import RunOptions
+from sweeps.core.sweep import load_sweep, sweep_names
+from trainables import get_trainable, trainable_names
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="sweeps",
+    help="How much dropout, how deep, how many epochs? Searches over Keras image classifiers with Ray Tune, resumable, with results as Parquet.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+# typer carries click inside and names only some of its exceptions.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="a sweep's name, or the path of a Python file that defines SWEEP")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="a run's name")]
+Data = Annotated[str | None, typer.Option(help="data set: see `sweeps list`")]
+DataRoot = Annotated[Path, typer.Option(help="folder of the prepared data sets")]
+Samples = Annotated[int | None, typer.Option(help="number of trials")]
+Epochs = Annotated[int | None, typer.Option(help="epochs of a trial, at most")]
+Setting = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="fix a setting of the trainable; may be repeated")]
+Seed = Annotated[int, typer.Option(help="of searcher, weights, shuffling and dropout")]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="decide in trial order: equal trials whatever the number of workers")]
+Cpus = Annotated[int, typer.Option(help="cores a trial")]
+Gpus = Annotated[float | None, typer.Option(help="GPUs a trial, or a part of one (0.25); default: one where the machine has any")]
+Storage = Annotated[str, typer.Option(help="folder or URI (s3://...) of the runs")]
+Results = Annotated[Path, typer.Option(help="folder of the Parquet tables")]
+Address = Annotated[str | None, typer.Option(help="of a running Ray cluster (auto); default: this machine alone")]
+TimeBudget = Annotated[str | None, typer.Option(help="wall time of the whole run over all its sessions: 90s, 20m, 3h")]
+RunName = Annotated[str | None, typer.Option(help="name of the new run; default: sweep, data set and time")]
+
+
+@app.command("list")
+def list_all() -> None:
+    """The sweeps, trainables and data sets there are."""
+    rows = [
+        ("sweeps", [(name, load_sweep(name)[1].question) for name in sweep_names()]),
+        ("trainables", [(name, get_trainable(name).summary) for name in trainable_names()]),
+        ("data sets", source_names()),
+    ]
+    for title, entries in rows:
+        table = Table(box=None, title=title, title_justify="left", title_style="bold", show_header=False, pad_edge=False)
+        for name, summary in entries:
+            table.add_row(name, summary)
+        console.print(table)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="data set: see `sweeps list`; your own: images:PATH, a sub-folder a class")],
+    source: Annotated[str | None, typer.Option(help="archive, folder or URL to read instead of the usual place")] = None,
+    size: Annotated[int, typer.Option(min=8, max=1024, help="height and width of the prepared images, px")] = 32,
+    root: DataRoot = Path("data"),
+) -> None:
+    """Prepare a data set. Again: nothing to do."""
+    dataset = prepare(name, size=size, root=root, source=source, console=console)
+    skipped = f", {dataset.skipped} skipped" if dataset.skipped else ""
+    console.print(
+        f"{dataset.name}: {len(dataset.labels)} images, {len(dataset.classes)} classes, {size} px{skipped}: {dataset.path}", soft_wrap=True
+    )
+
+
+@app.command()
+def plan(
+    sweep: SweepArgument,
+    data: Data = None,
+    data_root: DataRoot = Path("data"),
+    samples: Samples = None,
+    epochs: Epochs = None,
+    settings: Setting = None,
+    seed: Seed = 0,
+    deterministic: Deterministic = False,
+    cpus: Cpus = 1,
+    gpus: Gpus = None,
+    storage: Storage = "runs",
+    results: Results = Path("results"),
+    address: Address = None,
+    time_budget: TimeBudget = None,
+    run_name: RunName = None,
+) -> None:
+    """What a run would do: its trials, what they share, the expected time. Starts nothing."""
+    options = dict(locals())
+    verbs.plan(_options(options), console)
+
+
+@app.command()
+def run(
+    sweep: SweepArgument,
+    data: Data = None,
+    data_root: DataRoot = Path("data"),
+    samples: Samples = None,
+    epochs: Epochs = None,
+    settings: Setting = None,
+    seed: Seed = 0,
+    deterministic: Deterministic = False,
+    cpus: Cpus = 1,
+    gpus: Gpus = None,
+    storage: Storage = "runs",
+    results: Results = Path("results"),
+    address: Address = None,
+    time_budget: TimeBudget = None,
+    run_name: RunName = None,
+) -> None:
+    """Search, with live progress; then measure the best model, write the results and print the table."""
+    options = dict(locals())
+    _end(verbs.run(_options(options), console))
+
+
+def _options(given: dict[str, object]) -> RunOptions:
+    return RunOptions(**{**given, "settings": tuple(given["settings"] or ())})  # type: ignore[arg-type]
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    storage: Storage = "runs",
+    results: Results = Path("results"),
+    data_root: DataRoot = Path("data"),
+    address: Address = None,
+) -> None:
+    """Go on after any interruption. A finished run: says so, does nothing."""
+    _end(verbs.resume(run, storage, results, data_root, address, console))
+
+
+@app.command()
+def status(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="a run's name; none: all runs")] = None, storage: Storage = "runs"
+) -> None:
+    """Trials by state, the best so far, epochs per second, time left. Reads the storage only."""
+    verbs.status(run, storage, console)
+
+
+@app.command()
+def export(run: RunArgument, storage: Storage = "runs", results: Results = Path("results")) -> None:
+    """Write a run's results as Parquet; also while it runs and after a crash."""
+    verbs.export(run, storage, results, console)
+
+
+@app.command()
+def best(
+    run: RunArgument,
+    save: Annotated[Path | None, typer.Option(metavar="MODEL.keras", help="store the best model in this file")] = None,
+    storage: Storage = "runs",
+    results: Results = Path("results"),
+) -> None:
+    """The best-model table of a run; --save stores the model for keras.models.load_model."""
+    verbs.best(run, save, storage, results, console)
+
+
+def _end(outcome: verbs.Outcome) -> None:
+    code = {"done": 0, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error."""
+    try:
+        code = app(standalone_mode=False)
+    except (BadInput, UsageError) as error:
+        text = f"{error.format_message()} See `sweeps --help`." if hasattr(error, "format_message") else str(error)
+        Console(stderr=True).print(f"error: {text}", style="red", highlight=False, markup=False, soft_wrap=True)
+        code = BAD_INPUT
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,170 @@
+"""What a run decides: what to suggest next and when a trial stops. Functions of the journal alone, so a resumed run decides what an
+uninterrupted one would have.
+
+In order of arrival (the default) a decision uses everything in the journal. In trial order (`--deterministic`) a suggestion or verdict for trial i
+uses trials up to i - WINDOW only, and waits until those have ended: then it depends on neither the number of workers nor on interruptions.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from data_prep import BadInput
+from sweeps.core.journal import Journal
+from sweeps.core.propose import proposer, trial_count
+from sweeps.core.spec import RunSpec
+from sweeps.core.state import Row, RunState, Trial
+
+WINDOW = 4
+
+
+class Decisions:
+    """The searcher and the stopping rule of a run, rebuilt from its journal."""
+
+    def __init__(self, spec: RunSpec, journal: Journal) -> None:
+        self.spec, self.journal, self.state = spec, journal, journal.state
+        self.count = trial_count(spec.sweep, spec.samples)
+        self.proposer = proposer(spec.sweep, spec.seed)
+        self.told: set[int] = set()
+        self._replay()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles whatever its searcher holds, for a restore that is never done here: the journal is the state.
+        return {}
+
+    def _replay(self) -> None:
+        ended: list[int] = []
+        for row in self.journal.rows:
+            if row["kind"] == "end":
+                ended.append(row["trial"])
+            elif row["kind"] == "suggest":
+                config = self._ask(row["trial"], ended)
+                if config != row["config"]:
+                    raise BadInput(
+                        f"a resumed search repeats its suggestions, but trial {row['trial']} of {self.spec.run} came out as {config} instead of "
+                        f"{row['config']}: install the versions of its run.json (hyperopt {self.spec.versions.get('hyperopt')})"
+                    )
+        self._settle()
+
+    def _settle(self) -> None:
+        """End what was decided before an interruption but not yet carried out."""
+        for trial in self.state.trials.values():
+            if trial.end:
+                continue
+            if trial.epochs and (stop := trial.epochs[trial.last_epoch]["stop"]):
+                self.end(trial.index, stop)
+            elif self.out_of_time():
+                self.end(trial.index, "time budget")
+
+    def _ask(self, index: int, ended: list[int]) -> Row:
+        # In trial order the trials that count are always among the ended ones: see `waiting`.
+        known = sorted(i for i in ended if i <= index - WINDOW) if self.spec.deterministic else ended
+        for i in known:
+            if i not in self.told:
+                self.told.add(i)
+                trial = self.state.trials[i]
+                failed = trial.status == "failed" or trial.best is None
+                self.proposer.tell(i, None if failed else trial.best["val_accuracy"])  # type: ignore[index]
+        return self.spec.sweep.config(self.proposer.ask(index), self.spec.seed).model_dump()
+
+    def open_trials(self) -> list[Trial]:
+        """Suggested, not ended: what a resume goes on with."""
+        return [trial for trial in self.state.trials.values() if not trial.end]
+
+    @property
+    def exhausted(self) -> bool:
+        """No trial will be suggested any more."""
+        return len(self.state.trials) >= self.count or self.out_of_time()
+
+    def waiting(self) -> bool:
+        """Whether the next suggestion has to wait for trials that still run."""
+        first = len(self.state.trials) + 1 - WINDOW
+        return self.spec.deterministic and any(trial.index <= first for trial in self.open_trials())
+
+    def suggest(self) -> Trial:
+        """The next trial, in the journal before anyone knows of it."""
+        index = len(self.state.trials) + 1
+        ended = [row["trial"] for row in self.journal.rows if row["kind"] == "end"]
+        self.journal.append("suggest", trial=index, config=self._ask(index, ended))
+        return self.state.trials[index]
+
+    def report(self, index: int, result: Row) -> bool:
+        """Take an epoch's result; whether the trial stops. A result that the journal has, reported again after an interruption, changes nothing."""
+        trial = self.state.trials[index]
+        if result["epoch"] not in trial.epochs:
+            self.journal.append("result", trial=index, **result, stop=self._verdict(trial, result))
+        stop: str | None = trial.epochs[result["epoch"]]["stop"]
+        if stop and not trial.end:
+            self.end(index, stop)
+        return bool(stop)
+
+    def _verdict(self, trial: Trial, result: Row) -> str | None:
+        if result["epoch"] >= trial.config["epochs"]:
+            return "epochs"
+        if self.out_of_time():
+            return "time budget"
+        sweep = self.spec.sweep
+        if sweep.scheduler == "asha" and is_rung(result["epoch"], sweep.grace_epochs, sweep.reduction_factor):
+            last = trial.index - WINDOW if self.spec.deterministic else self.count
+            others = [t.epochs for t in self.state.trials.values() if t.index <= last and t.index != trial.index]
+            peers = [epochs[result["epoch"]]["val_accuracy"] for epochs in others if result["epoch"] in epochs]
+            if not promoted(result["val_accuracy"], peers, sweep.reduction_factor):
+                return "asha"
+        return None
+
+    def end(self, index: int, reason: str) -> None:
+        """Record that a trial is done: it had all its epochs, or it was stopped before."""
+        self.journal.append("end", trial=index, status="completed" if reason == "epochs" else "stopped", reason=reason, error=None)
+
+    def fail(self, index: int, error: str) -> None:
+        """Record that a trial failed for good."""
+        if not self.state.trials[index].end:
+            self.journal.append("end", trial=index, status="failed", reason="error", error=error)
+
+    def out_of_time(self) -> bool:
+        """Whether the run has used its time budget; the time between its sessions does not count."""
+        budget = self.spec.time_budget_seconds
+        return budget is not None and self.state.elapsed_at(time.time()) >= budget
+
+    @property
+    def searched(self) -> bool:
+        """All trials have been suggested and have ended."""
+        return self.exhausted and not self.open_trials()
+
+
+def is_rung(epoch: int, grace: int, factor: int) -> bool:
+    """Whether `epoch` is grace * factor**k for a whole k >= 0."""
+    while epoch > grace and epoch % factor == 0:
+        epoch //= factor
+    return epoch == grace
+
+
+def promoted(accuracy: float, peers: list[float], factor: int) -> bool:
+    """Asynchronous successive halving (Li et al. 2020): go on when among the best 1/factor of all that reached this rung; at first everyone does."""
+    reached = sorted([*peers, accuracy], reverse=True)
+    return len(reached) < factor or accuracy >= reached[max(1, math.floor(len(reached) / factor)) - 1]
+
+
+def finished(spec: RunSpec, state: RunState) -> bool:
+    """Whether nothing is left to do for a run that no process is working on: its trials have ended and its best is measured."""
+    budget = spec.time_budget_seconds
+    all_suggested = len(state.trials) >= trial_count(spec.sweep, spec.samples) or (budget is not None and state.elapsed_seconds >= budget)
+    return all_suggested and not any(trial.end is None for trial in state.trials.values()) and measured(state)
+
+
+def measured(state: RunState) -> bool:
+    """Whether the best trial has been measured on the test split, or there is none."""
+    return state.best_trial is None or state.current_evaluation is not None
+
+
+def picked(result: dict[str, Any]) -> Row:
+    """What the journal keeps of a worker's result."""
+    return {key: result[key] for key in RESULT_KEYS}
+
+
+RESULT_KEYS = (
+    "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "epoch_seconds", "images_per_second", "finished_at",
+    "parameters", "trainable_parameters", "setup_seconds", "node", "device", "pid", "checkpoint",
+)  # fmt: skip

@@ -1,0 +1,203 @@
+"""From what a user typed to a run: everything that can be refused is refused here, before any work."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from data_prep import BadInput, Dataset, check_source, prepare, split
+from sweeps.core.spec import RunSpec
+from sweeps.core.storage import RunStorage
+from sweeps.core.sweep import Sweep, load_sweep
+
+VERSIONS_OF = ("ray", "tensorflow", "keras", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `sweeps plan` and `sweeps run` are given."""
+
+    sweep: str
+    data: str | None = None
+    data_root: Path = Path("data")
+    samples: int | None = None
+    epochs: int | None = None
+    settings: tuple[str, ...] = field(default=())
+    seed: int = 0
+    deterministic: bool = False
+    cpus: int = 1
+    gpus: float | None = None
+    storage: str = "runs"
+    results: Path = Path("results")
+    address: str | None = None
+    time_budget: str | None = None
+    run_name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A sweep with the options worked in, checked as far as that goes without its data."""
+
+    name: str
+    sweep: Sweep
+    data: str
+    samples: int
+    size: int
+    time_budget_seconds: float | None
+
+
+def resolve(options: RunOptions) -> Resolved:
+    """The sweep that the options ask for; BadInput when any trial of it would be impossible, or its data cannot be had."""
+    name, sweep = load_sweep(options.sweep)
+    settings = parse_settings(options.settings)
+    if options.epochs is not None:
+        settings["epochs"] = options.epochs
+    if "seed" in settings:
+        raise BadInput("the seed is not a setting but an option: give --seed N")
+    sweep = sweep.with_settings(settings)
+    sweep.check(options.seed)
+    if options.samples is not None and options.samples < 1:
+        raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
+    data = options.data or sweep.data
+    check_source(data, None)
+    return Resolved(
+        name=name,
+        sweep=sweep,
+        data=data,
+        samples=options.samples or sweep.samples,
+        size=sweep.config({}, options.seed).size,
+        time_budget_seconds=parse_duration(options.time_budget) if options.time_budget else None,
+    )
+
+
+def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`("depth=3", "dropout=0.1")` as a dictionary of values typed as YAML types them."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals and value):
+            raise BadInput(f"--set takes key=value, but got {pair!r}: write for example --set depth=3")
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            settings[key] = value
+    return settings
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90s`, `20m`, `3h` or `1.5d`."""
+    match = DURATION.fullmatch(text)
+    if not match or float(match[1]) == 0:
+        raise BadInput(f"a time budget is a number above 0 and a unit (s, m, h or d), but got {text!r}: write for example 3h")
+    return float(match[1]) * UNIT_SECONDS[match[2]]
+
+
+def check_resources(options: RunOptions) -> None:
+    """BadInput when a trial can never be placed on this machine. On a cluster its nodes are asked when the run starts."""
+    if options.cpus < 1:
+        raise BadInput(f"--cpus is a number of cores a trial, at least 1, but got {options.cpus}: give another")
+    gpus = options.gpus or 0
+    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+        raise BadInput(f"--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got {gpus:g}: give another")
+    cores = os.cpu_count() or 1
+    if options.address is None and options.cpus > cores:
+        raise BadInput(f"a trial runs on one machine, but --cpus {options.cpus} is more than the {cores} cores of this one: lower --cpus")
+
+
+def check_storage(options: RunOptions) -> None:
+    """BadInput when the new run's name is taken or impossible, or the storage cannot be written."""
+    storage = RunStorage(options.storage, options.run_name or "new-run")
+    if options.run_name:
+        storage.check_new()
+    storage.check_writable()
+
+
+def prepare_data(resolved: Resolved, options: RunOptions, console: Console | None) -> Dataset:
+    """The data set, prepared if it was not yet; BadInput when it cannot be split as the sweep's settings say."""
+    dataset = prepare(resolved.data, size=resolved.size, root=options.data_root, console=console)
+    config = resolved.sweep.config({}, options.seed)
+    split(
+        dataset.labels,
+        seed=config.split_seed,
+        train_fraction=config.train_fraction,
+        validation_fraction=config.validation_fraction,
+        classes=config.classes,
+    )
+    return dataset
+
+
+def new_run(resolved: Resolved, options: RunOptions, dataset: Dataset) -> tuple[RunSpec, RunStorage]:
+    """A run that has not started: its run.json is on the storage."""
+    now = datetime.now(UTC)
+    run = options.run_name or f"{resolved.name}-{dataset.name}-{now:%Y%m%dT%H%M%S}"
+    storage = RunStorage(options.storage, run)
+    config = resolved.sweep.config({}, options.seed)
+    spec = RunSpec(
+        run=run,
+        sweep_name=resolved.name,
+        sweep=resolved.sweep,
+        samples=resolved.samples,
+        seed=options.seed,
+        deterministic=options.deterministic,
+        time_budget_seconds=resolved.time_budget_seconds,
+        cpus_per_trial=options.cpus,
+        gpus_per_trial=options.gpus if options.gpus is not None else _default_gpus(),
+        dataset=dataset.name,
+        dataset_source=resolved.data,
+        dataset_folder=str(dataset.path.absolute()),
+        dataset_fingerprint=dataset.fingerprint,
+        class_count=config.classes or len(dataset.classes),
+        created_at=now.isoformat(timespec="seconds"),
+        git_commit=git_commit(),
+        versions=versions(),
+        machine=machine(),
+    )
+    storage.create(spec)
+    return spec, storage
+
+
+def _default_gpus() -> float:
+    """One a trial where this machine has any, none otherwise. (A cluster is told by --gpus: its nodes may not have started.)"""
+    return 1.0 if list(Path("/dev").glob("nvidia[0-9]*")) else 0.0
+
+
+def git_commit() -> str | None:
+    """The commit of this code, with `+changes` when files differ from it; None outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changes.strip() else "")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on."""
+    installed = {name: metadata.version(name) for name in VERSIONS_OF if _installed(name)}
+    return {"python": platform.python_version(), **installed}
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def machine() -> dict[str, Any]:
+    """Of the driver."""
+    return {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()}

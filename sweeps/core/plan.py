@@ -1,0 +1,57 @@
+"""What a run would do, before it does anything: `sweeps plan`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from sweeps.core.journal import read_state
+from sweeps.core.launch import Resolved, RunOptions
+from sweeps.core.propose import Grid, trial_count
+from sweeps.core.screen import duration
+from sweeps.core.storage import RunStorage, run_names
+
+
+def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None:
+    """Print trials, epochs, what is shared and the expected time."""
+    sweep = resolved.sweep
+    count = trial_count(sweep, resolved.samples)
+    config = sweep.config({}, options.seed)
+    lines = [
+        f"{resolved.name}: {sweep.question}",
+        f"trainable  {sweep.trainable} on {resolved.data} at {resolved.size} px",
+        f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
+        f"epochs     at most {config.epochs} a trial, {count * config.epochs} in all{_stopping(resolved)}",
+        f"resources  {options.cpus} cores and {options.gpus or 0:g} GPUs a trial",
+        "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another",
+        f"time       {_expected(resolved, options, count * config.epochs)}",
+    ]
+    for text in lines:
+        console.print(text, soft_wrap=True, highlight=False)
+
+
+def _first(resolved: Resolved, count: int) -> str:
+    points = Grid(resolved.sweep).points[:count] if resolved.sweep.searcher == "grid" else list(resolved.sweep.known_points)[:count]
+    return f", first {'; '.join(' '.join(f'{key}={value}' for key, value in point.items()) for point in points)}" if points else ""
+
+
+def _stopping(resolved: Resolved) -> str:
+    sweep = resolved.sweep
+    if sweep.scheduler == "none":
+        return ""
+    return f"; asha stops all but the best 1 in {sweep.reduction_factor} after {sweep.grace_epochs} epochs and each time {sweep.reduction_factor} times later"
+
+
+def _expected(resolved: Resolved, options: RunOptions, epochs: int) -> str:
+    """From the newest earlier run here of the same trainable, data and size."""
+    for name in reversed(run_names(options.storage)):
+        storage = RunStorage(options.storage, name)
+        spec, state = storage.spec(), read_state(storage)
+        same = (spec.sweep.trainable, spec.dataset_source, spec.cpus_per_trial) == (resolved.sweep.trainable, resolved.data, options.cpus)
+        if not same or spec.sweep.config({}, spec.seed).size != resolved.size or not state.sessions:
+            continue
+        seconds = [row["epoch_seconds"] for trial in state.trials.values() for row in trial.epochs.values()]
+        if seconds:
+            mean = sum(seconds) / len(seconds)
+            workers = state.sessions[-1]["workers"]
+            return f"at most {duration(mean * epochs / workers)} on {workers} workers ({mean:.2f} s an epoch, as measured in {name})"
+    return f"not known: no run of {resolved.sweep.trainable} on {resolved.data} at this size in {options.storage} yet"

@@ -1,0 +1,81 @@
+"""The results folder: runs as Parquet, each file replaced whole, all of one schema, with a README and the table of the best models beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from data_prep import BadInput
+from sweeps.core.best import RUN_JSON, RUNS, best_models_markdown, best_models_table, show_best
+from sweeps.core.parquet import as_table, check, table_files, upgrade, write_table, write_text
+from sweeps.core.rows import rows, totals
+from sweeps.core.spec import RunSpec
+from sweeps.core.state import RunState
+from sweeps.core.tables import readme
+
+__all__ = ["best_models_table", "check_results", "export", "run_folder", "show_best"]
+
+LOCK: Final = ".lock"
+LOCK_SECONDS: Final = 120
+PARQUET: Final = "part-0.parquet"
+README: Final = "README.md"
+BEST_MODELS_MD: Final = "best_models.md"
+
+
+def run_folder(results: Path, table: str, spec: RunSpec) -> Path:
+    """Where a run's rows of a table are; `runs` is the table of run.json."""
+    return results / table / f"sweep={quote(spec.sweep_name, safe='')}" / f"run={quote(spec.run, safe='')}"
+
+
+def export(spec: RunSpec, state: RunState, results: Path) -> None:
+    """Write what the journal tells into the results folder, in place of what an earlier export of this run wrote. Equal input gives equal files.
+
+    Works at any time: while the run runs, after a crash, beside another export. Files of older versions get the columns they lack."""
+    with _locked(results):
+        upgrade(results)
+        for table, found in rows(spec, state).items():
+            write_table(run_folder(results, table, spec) / PARQUET, as_table(table, found))
+        run = {**spec.model_dump(mode="json"), "totals": totals(state)}
+        write_text(run_folder(results, RUNS, spec) / RUN_JSON, json.dumps(run, indent=2) + "\n")
+        write_text(results / README, readme())
+        write_text(results / BEST_MODELS_MD, best_models_markdown(results))
+
+
+def check_results(results: Path) -> None:
+    """BadInput unless a run can be exported here; called before it starts. Makes the folder."""
+    with _locked(results):
+        for path, table in table_files(results):
+            check(path, table)
+
+
+@contextmanager
+def _locked(results: Path) -> Iterator[None]:
+    """Makes the folder and holds its lock, so that two exports do not write at once."""
+    lock = _acquire(results)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(results: Path) -> BaseFileLock:
+    lock = FileLock(results / LOCK, timeout=LOCK_SECONDS)
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise BadInput(
+            f"one export at a time writes '{results}', but another has held its {LOCK} for {LOCK_SECONDS} s: end that one"
+        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInput(
+            f"results go to a folder that can be written, but '{results}' cannot ({reason}): give another --results folder"
+        ) from None
+    return lock

@@ -1,0 +1,151 @@
+"""A run's journal as rows of the result tables: pure functions of what the run is (`RunSpec`) and what happened (`RunState`)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from sweeps.core.spec import RunSpec
+from sweeps.core.state import RunState, Trial
+from sweeps.core.tables import AVERAGES, BEST_MODELS, CLASS_REPORTS, EPOCHS, FIGURES, METRICS, PARAMS, SCORES, SPLITS, TRIALS, params_fields
+from trainables import get_trainable
+
+Row = dict[str, Any]
+
+
+def rows(spec: RunSpec, state: RunState) -> dict[str, list[Row]]:
+    """Table -> its rows of this run. A column that is not in a row is null."""
+    trials = [state.trials[index] for index in sorted(state.trials)]
+    return {
+        TRIALS: [_trial(spec, trial) for trial in trials],
+        EPOCHS: [_epoch(trial, epoch) for trial in trials for epoch in sorted(trial.epochs)],
+        BEST_MODELS: list(_best_model(spec, state)),
+        CLASS_REPORTS: list(_class_report(state)),
+    }
+
+
+def _what(spec: RunSpec, trial: Trial) -> Row:
+    return {
+        "trial_id": trial.trial_id,
+        "trainable": spec.sweep.trainable,
+        "dataset": spec.dataset,
+        "dataset_fingerprint": spec.dataset_fingerprint,
+        "seed": trial.config["seed"],
+        **{column.name: trial.config.get(column.name.removeprefix(PARAMS)) for column in params_fields()},
+    }
+
+
+def _of_best_epoch(trial: Trial) -> Row:
+    best = trial.best or {}
+    return {
+        "best_epoch": trial.best_epoch,
+        **_metrics(best),
+        "parameters": best.get("parameters"),
+        "trainable_parameters": best.get("trainable_parameters"),
+        "train_seconds": math.fsum(result["epoch_seconds"] for result in trial.epochs.values()),
+        "checkpoint": best.get("checkpoint"),
+    }
+
+
+def _metrics(result: Row) -> Row:
+    return {column.name: result.get(column.name) for column in METRICS}
+
+
+def _trial(spec: RunSpec, trial: Trial) -> Row:
+    last = trial.epochs.get(trial.last_epoch, {})
+    return {
+        **_what(spec, trial),
+        "status": trial.status,
+        "error": trial.error,
+        "config_json": json.dumps(trial.config, sort_keys=True),
+        "epochs_trained": len(trial.epochs),
+        **_of_best_epoch(trial),
+        "total_seconds": _total_seconds(trial),
+        "images_per_second": _images_per_second(trial),
+        "restarts": trial.restarts,
+        "node": last.get("node"),
+        "device": last.get("device"),
+        "started_at": _time(trial.starts[0]["time"]) if trial.starts else None,
+        "finished_at": _time(trial.end["time"]) if trial.end else None,
+    }
+
+
+def _total_seconds(trial: Trial) -> float:
+    """Of each start, the time to the trial's last row before the next start: 100 to 130, then 500 to 560 is 90 s."""
+    starts = [row["time"] for row in trial.starts]
+    moments = [row["time"] for row in trial.epochs.values()] + ([trial.end["time"]] if trial.end else [])
+    seconds = 0.0
+    for start, following in pairwise([*starts, math.inf]):
+        seconds += max((moment for moment in moments if start <= moment < following), default=start) - start
+    return seconds
+
+
+def _images_per_second(trial: Trial) -> float | None:
+    # Every epoch has as many images, so the whole is the harmonic mean: 100/s, then 50/s is 2 n images in n/100 + n/50 s, or 66.7/s.
+    speeds = [result["images_per_second"] for result in trial.epochs.values()]
+    return len(speeds) / math.fsum(1 / speed for speed in speeds) if speeds else None
+
+
+def _epoch(trial: Trial, epoch: int) -> Row:
+    result = trial.epochs[epoch]
+    copied = {name: result.get(name) for name in ("learning_rate", "epoch_seconds", "images_per_second")}
+    return {"trial_id": trial.trial_id, "epoch": epoch, **_metrics(result), **copied, "finished_at": _time(result["finished_at"])}
+
+
+def _best_model(spec: RunSpec, state: RunState) -> Iterator[Row]:
+    best = state.best_trial
+    if best is None:
+        return
+    evaluation = state.current_evaluation
+    yield {
+        **_what(spec, best),
+        **_of_best_epoch(best),
+        **(_evaluated(evaluation) if evaluation else {}),
+        "published_test_accuracy": get_trainable(spec.sweep.trainable).published_test_accuracy,
+        "trials": len(state.trials),
+        "run_seconds": state.elapsed_seconds,
+        "git_commit": spec.git_commit,
+        "evaluated": evaluation is not None,
+    }
+
+
+def _evaluated(evaluation: Row) -> Row:
+    splits, averages = evaluation["splits"], evaluation["test_averages"]
+    return {
+        **{f"{prefix}_{figure}": splits[split][figure] for prefix, split in SPLITS.items() for figure in FIGURES},
+        **{f"{prefix}_images": splits[split]["images"] for prefix, split in SPLITS.items()},
+        **{f"test_{score}_{average}": averages[average][score] for score in SCORES for average in AVERAGES},
+    }
+
+
+def _class_report(state: RunState) -> Iterator[Row]:
+    evaluation = state.current_evaluation
+    if evaluation is None:
+        return
+    trial_id = state.trials[evaluation["trial"]].trial_id
+    for row in evaluation["classes"]:
+        scores = {score: row[score] for score in SCORES}
+        yield {"trial_id": trial_id, "class_index": row["class"], "class_name": row["name"], **scores, "support": row["support"]}
+
+
+def totals(state: RunState) -> Row:
+    """What a run has cost and come to so far; part of the exported run.json."""
+    trials = state.trials.values()
+    machines = {(result.get("node"), result.get("device")) for trial in trials for result in trial.epochs.values()}
+    return {
+        "trials": {"all": len(trials), **{status: state.count(status) for status in ("completed", "stopped", "failed", "running")}},
+        "epochs": sum(len(trial.epochs) for trial in trials),
+        "elapsed_seconds": state.elapsed_seconds,
+        "train_seconds": math.fsum(result["epoch_seconds"] for trial in trials for result in trial.epochs.values()),
+        "sessions": len(state.sessions),
+        "restarts": sum(trial.restarts for trial in trials),
+        "machines": [{"node": node, "device": device} for node, device in sorted(machines, key=str)],
+    }
+
+
+def _time(unix: float) -> datetime:
+    return datetime.fromtimestamp(unix, UTC)

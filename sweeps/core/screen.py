@@ -1,0 +1,145 @@
+"""A run on the terminal: one live screen, or a line a trial where the output is not a terminal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from sweeps.core.journal import Journal
+from sweeps.core.propose import trial_count
+from sweeps.core.spec import RunSpec
+from sweeps.core.state import RunState, Trial
+
+ROWS = 12
+POLL_SECONDS = 0.5
+
+
+class Screen:
+    """Shows the journal's state while it is open. `with Screen(...):` around the run."""
+
+    def __init__(self, spec: RunSpec, journal: Journal, console: Console) -> None:
+        self.spec, self.journal, self.console = spec, journal, console
+        self.begun = time.time()
+        self.live = (
+            Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        )
+        self.stop = threading.Event()
+        self.lines = threading.Thread(target=self._print_lines, daemon=True)
+
+    def __enter__(self) -> Screen:
+        if self.live:
+            self.live.start()
+        else:
+            self.lines.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.live.stop()
+        else:
+            self.stop.set()
+            self.lines.join()
+
+    def _render(self) -> RenderableType:
+        with self.journal.lock:
+            return Group(*overview(self.spec, self.journal.state, time.time()), trial_table(self.spec, self.journal.state, ROWS))
+
+    def _print_lines(self) -> None:
+        shown = {index for index, trial in self.journal.state.trials.items() if trial.end}
+        while True:
+            last = self.stop.wait(POLL_SECONDS)
+            with self.journal.lock:
+                ended = [trial for index, trial in self.journal.state.trials.items() if trial.end and index not in shown]
+            for trial in ended:
+                shown.add(trial.index)
+                self.console.print(line(self.spec, trial), soft_wrap=True, highlight=False)
+            if last:
+                return
+
+
+def line(spec: RunSpec, trial: Trial) -> str:
+    """A trial that has ended, in one line."""
+    what = f"trial {trial.trial_id} {trial.status}: {point(spec, trial)}"
+    if trial.status == "failed":
+        return f"{what}: {trial.error}"
+    if not trial.best:
+        return what
+    return f"{what}: val_accuracy {trial.best['val_accuracy']:.4f} at epoch {trial.best_epoch} of {trial.last_epoch}"
+
+
+def point(spec: RunSpec, trial: Trial) -> str:
+    """The searched settings of a trial."""
+    return " ".join(f"{key}={_short(trial.config[key])}" for key in spec.sweep.space) or "no searched setting"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def overview(spec: RunSpec, state: RunState, now: float | None = None) -> list[RenderableType]:
+    """Trials done of all, trials by state, best so far, speed and time left. `now` for a run that is working; None for one that may not be."""
+    total = trial_count(spec.sweep, spec.samples)
+    ended = sum(trial.end is not None for trial in state.trials.values())
+    progress = Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("trials"))
+    progress.add_task(spec.run, total=total, completed=ended)
+    states = ", ".join(f"{state.count(status)} {status}" for status in ("running", "completed", "stopped", "failed"))
+    parts: list[RenderableType] = [progress, f"{states}; {pace(spec, state, total, now)}"]
+    best = state.best_trial
+    if best and best.best:
+        parts.append(
+            f"best so far: val_accuracy {best.best['val_accuracy']:.4f} ({point(spec, best)}, epoch {best.best_epoch}, trial {best.trial_id})"
+        )
+    return parts
+
+
+def pace(spec: RunSpec, state: RunState, total: int, now: float | None) -> str:
+    """Epochs done, epochs per second and the time left, as far as they can be told."""
+    epochs = sum(len(trial.epochs) for trial in state.trials.values())
+    elapsed = state.elapsed_seconds if now is None else state.elapsed_at(now)
+    if not epochs or not elapsed:
+        return "starting" if now else "no epoch reported yet"
+    text = f"{epochs} epochs in {duration(elapsed)}, {epochs / elapsed:.2f} epochs/s"
+    ended = [len(trial.epochs) for trial in state.trials.values() if trial.end and trial.epochs]
+    if not ended or len(ended) >= total:
+        return text
+    left = max(0, total * sum(ended) / len(ended) - epochs)
+    return f"{text}, about {duration(left * elapsed / epochs)} left"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `5 h 2 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
+    """The running trials first, then the best of the others."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("trial", *spec.sweep.space, "status", "epoch", "train acc", "val acc", "best val"):
+        table.add_column(name, no_wrap=True, justify="left" if name in ("trial", "status") else "right")
+    for trial in sorted(state.trials.values(), key=_order)[:rows]:
+        last = trial.epochs.get(trial.last_epoch)
+        table.add_row(
+            trial.trial_id,
+            *(_short(trial.config[key]) for key in spec.sweep.space),
+            trial.status,
+            f"{trial.last_epoch}/{trial.config['epochs']}",
+            f"{last['train_accuracy']:.4f}" if last else "",
+            f"{last['val_accuracy']:.4f}" if last else "",
+            f"{trial.best['val_accuracy']:.4f}" if trial.best else "",
+        )
+    return table
+
+
+def _order(trial: Trial) -> tuple[bool, float, int]:
+    return trial.end is not None, -trial.best["val_accuracy"] if trial.best else 1.0, trial.index

@@ -1,0 +1,93 @@
+"""What a swept value may be: four small frozen values, which a run stores with itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Scalar = bool | int | float | str
+
+
+class _Distribution(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Range(_Distribution):
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high, but got low={self.low} and high={self.high}: swap or widen them")
+        return self
+
+    def ends(self) -> list[Any]:
+        """Values to check against the trainable's settings before anything starts."""
+        return [self.low, self.high]
+
+
+class Uniform(_Range):
+    """A real number in [low, high)."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+class LogUniform(_Range):
+    """A real number in [low, high), low > 0, whose logarithm is uniform: for rates over several powers of ten."""
+
+    kind: Literal["log_uniform"] = "log_uniform"
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        if self.low <= 0:
+            raise ValueError(f"low of a log_uniform must be greater than 0, but got {self.low}: give a positive low")
+        return self
+
+
+class Integers(_Range):
+    """A whole number in [low, high], both ends included."""
+
+    kind: Literal["integers"] = "integers"
+    low: int
+    high: int
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All of them, in order."""
+        return tuple(range(self.low, self.high + 1))
+
+
+class Choice(_Distribution):
+    """One of the given values."""
+
+    kind: Literal["choice"] = "choice"
+    values: tuple[Scalar, ...] = Field(min_length=1)
+
+    def ends(self) -> list[Any]:
+        """Values to check against the trainable's settings before anything starts."""
+        return list(self.values)
+
+
+Distribution = Annotated[Uniform | LogUniform | Integers | Choice, Field(discriminator="kind")]
+
+
+def uniform(low: float, high: float) -> Uniform:
+    """A real number in [low, high)."""
+    return Uniform(low=low, high=high)
+
+
+def log_uniform(low: float, high: float) -> LogUniform:
+    """A real number in [low, high), low > 0, whose logarithm is uniform."""
+    return LogUniform(low=low, high=high)
+
+
+def integers(low: int, high: int) -> Integers:
+    """A whole number in [low, high], both ends included."""
+    return Integers(low=low, high=high)
+
+
+def choice(*values: Scalar) -> Choice:
+    """One of the given values."""
+    return Choice(values=values)

@@ -1,0 +1,35 @@
+"""`run.json`: what a run is, fixed when it starts. With the journal and the checkpoints beside it a run can be resumed anywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from sweeps.core.sweep import Sweep
+
+
+class RunSpec(BaseModel):
+    """The resolved sweep, its data, its resources and where it comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    run: str
+    sweep_name: str
+    sweep: Sweep
+    samples: int
+    seed: int
+    deterministic: bool
+    time_budget_seconds: float | None
+    cpus_per_trial: int
+    gpus_per_trial: float
+    dataset: str
+    dataset_source: str | None
+    dataset_folder: str
+    dataset_fingerprint: str
+    class_count: int
+    created_at: str
+    git_commit: str | None
+    versions: dict[str, str]
+    machine: dict[str, Any]

@@ -1,0 +1,120 @@
+"""A run as its journal tells it: every row is applied in order, and everything else (search, stopping, screen, export) reads the outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainables.core.selection import best_epoch, rank
+
+Row = dict[str, Any]
+Status = Literal["completed", "stopped", "failed", "running"]
+
+# Of an epoch, in the journal and in the `epochs` table. Accuracies are parts of 1, losses are cross-entropy in nats.
+EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+@dataclass
+class Trial:
+    """One configuration. `epochs` maps an epoch (from 1) to its result row: EPOCH_METRICS, learning_rate, epoch_seconds, images_per_second,
+    finished_at (Unix time, s), node, device, parameters, trainable_parameters, checkpoint, setup_seconds, stop (why the trial ends after this epoch, or None)."""
+
+    index: int
+    config: Row
+    epochs: dict[int, Row] = field(default_factory=dict)
+    starts: list[Row] = field(default_factory=list)
+    end: Row | None = None
+
+    @property
+    def trial_id(self) -> str:
+        """Equal after every resume, unlike Ray's own."""
+        return f"{self.index:05d}"
+
+    @property
+    def status(self) -> Status:
+        """How it ended; `running` until it has, also while it waits for a resume."""
+        return self.end["status"] if self.end else "running"
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed."""
+        return self.end.get("error") if self.end else None
+
+    @property
+    def last_epoch(self) -> int:
+        """Of the reported ones; 0 before the first."""
+        return max(self.epochs, default=0)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Highest validation accuracy, then lowest validation loss, then earliest."""
+        return best_epoch(self.epochs.values()) if self.epochs else None
+
+    @property
+    def best(self) -> Row | None:
+        """The result row of the best epoch."""
+        return self.epochs[self.best_epoch] if self.best_epoch else None
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again after a failure, a lost worker or an interruption."""
+        return max(0, len(self.starts) - 1)
+
+
+@dataclass
+class RunState:
+    """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluation of its best trial."""
+
+    trials: dict[int, Trial] = field(default_factory=dict)
+    sessions: list[Row] = field(default_factory=list)
+    evaluation: Row | None = None
+    last_time: float | None = None
+    earlier_seconds: float = 0.0
+
+    def apply(self, row: Row) -> None:
+        """Take one journal row in. Rows of an unknown kind are an error: a newer version wrote them."""
+        kind = row["kind"]
+        if kind == "session":
+            self.earlier_seconds = self.elapsed_seconds
+            self.sessions.append(row)
+        elif kind == "suggest":
+            self.trials[row["trial"]] = Trial(row["trial"], row["config"])
+        elif kind == "start":
+            self.trials[row["trial"]].starts.append(row)
+        elif kind == "result":
+            self.trials[row["trial"]].epochs[row["epoch"]] = row
+        elif kind == "end":
+            self.trials[row["trial"]].end = row
+        elif kind == "evaluation":
+            self.evaluation = row
+        else:
+            raise ValueError(f"journal rows are of a known kind, but got {kind!r}")
+        self.last_time = row["time"]
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Wall time of all sessions up to the last row; the time between sessions does not count."""
+        return self.elapsed_at(self.last_time) if self.last_time else 0.0
+
+    def elapsed_at(self, now: float) -> float:
+        """The same up to `now` (Unix time, s), while a session works."""
+        started: float = self.sessions[-1]["time"] if self.sessions else now
+        return self.earlier_seconds + now - started
+
+    @property
+    def best_trial(self) -> Trial | None:
+        """By validation alone; failed trials do not count. Ties go to the earlier trial."""
+        able = [trial for trial in self.trials.values() if trial.best and trial.status != "failed"]
+        return min(able, key=lambda trial: (*rank(trial.best or {}), trial.index), default=None)
+
+    @property
+    def current_evaluation(self) -> Row | None:
+        """Of the best trial at its best epoch. A run that went on may have a better one by now: then none, until it is evaluated again."""
+        best, evaluation = self.best_trial, self.evaluation
+        if best is None or evaluation is None or (evaluation["trial"], evaluation["epoch"]) != (best.index, best.best_epoch):
+            return None
+        return evaluation
+
+    def count(self, status: Status) -> int:
+        """Trials of that status."""
+        return sum(trial.status == status for trial in self.trials.values())

@@ -1,0 +1,122 @@
+"""The folder of a run on the storage: every path in it is written here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from data_prep import BadInput
+from sweeps.core.spec import RunSpec
+from trainables.core import files
+
+# Starts with a letter and holds a letter only where readers of the Parquet partitions (`run=...`) cannot take it for a number or a date.
+RUN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+
+
+class RunStorage:
+    """`<storage>/<run>/`: run.json, the journal, the checkpoints, and Ray Tune's own files, which may be deleted at any time."""
+
+    def __init__(self, storage: str, run: str) -> None:
+        if not RUN_NAME.fullmatch(run):
+            raise BadInput(
+                f"a run name starts with a letter and has only letters, digits, '.', '_' and '-', but got {run!r}: give another name"
+            )
+        self.root, self.run = storage, run
+        self.system, base = files.resolve(storage)
+        self.folder = f"{base.rstrip('/')}/{run}"
+        self.local = files.is_local(self.system)
+
+    @property
+    def location(self) -> str:
+        """Path or URI of the run's folder, for a worker on any node."""
+        return self.folder if self.local else f"{self.root.rstrip('/')}/{self.run}"
+
+    @property
+    def checkpoints(self) -> str:
+        """Path or URI; a sub-folder a trial."""
+        return f"{self.location}/checkpoints"
+
+    @property
+    def tune_folder(self) -> str | None:
+        """For Ray Tune's own files; none on an object store, where they stay on the driver's disk."""
+        return f"{self.folder}/tune" if self.local else None
+
+    def exists(self) -> bool:
+        """Whether there is such a run."""
+        return "run.json" in files.names(self.system, self.folder)
+
+    def create(self, spec: RunSpec) -> None:
+        """Write run.json; BadInput when the run exists or the storage cannot be written."""
+        self.check_new()
+        self.write(f"{self.folder}/run.json", spec.model_dump_json(indent=1).encode())
+
+    def check_new(self) -> None:
+        """BadInput when there is such a run already."""
+        if self.exists():
+            raise BadInput(
+                f"a new run needs a new name, but there is a run {self.run!r} in {self.root}: resume it, or give another --run-name"
+            )
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replace a file; BadInput when the storage cannot be written."""
+        try:
+            files.write(self.system, path, content)
+        except OSError as error:
+            raise BadInput(
+                f"the storage must be writable, but {self.root!r} is not ({error.strerror or error}): give another --storage"
+            ) from None
+
+    def check_writable(self) -> None:
+        """BadInput unless files can be made in the storage. Leaves nothing behind."""
+        probe = f"{self.folder}/.probe"
+        self.write(probe, b"")
+        self.system.delete_file(probe)
+        if self.local and not any(Path(self.folder).iterdir()):
+            Path(self.folder).rmdir()
+
+    def spec(self) -> RunSpec:
+        """What run.json says; BadInput when there is no such run or it cannot be read."""
+        if not self.exists():
+            raise BadInput(f"there is no run {self.run!r} in {self.root}: {_known(self.root)}")
+        try:
+            return RunSpec.model_validate_json(files.read(self.system, f"{self.folder}/run.json"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            first = str(error).splitlines()
+            raise BadInput(
+                f"run.json must be one that this version wrote, but that of {self.run} is not ({' '.join(first[1:3])}): restore it"
+            ) from None
+
+    def lock(self) -> AbstractContextManager[object]:
+        """Held by the process that runs or resumes it; BadInput when another one does. (Local storage: an object store has no locks.)"""
+        if not self.local:
+            return nullcontext()
+        lock = FileLock(f"{self.folder}/.lock")
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            raise BadInput(
+                f"one process at a time runs a run, but {self.run} is running already: watch it with `sweeps status {self.run}`"
+            ) from None
+
+
+def run_names(storage: str) -> list[str]:
+    """Runs in the storage, oldest first."""
+    from pyarrow import fs
+
+    system, base = files.resolve(storage)
+    folders = [info for info in system.get_file_info(fs.FileSelector(base, allow_not_found=True)) if info.type == fs.FileType.Directory]
+    runs = [(spec.mtime, folder.base_name) for folder in folders if (spec := system.get_file_info(f"{folder.path}/run.json")).is_file]
+    return [name for _, name in sorted(runs)]
+
+
+def _known(storage: str) -> str:
+    known = run_names(storage)
+    return (
+        f"there {'are' if len(known) > 1 else 'is'} {', '.join(known[-5:])}"
+        if known
+        else "it holds no runs; give --storage, or start one by `sweeps run`"
+    )

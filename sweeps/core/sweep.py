@@ -1,0 +1,111 @@
+"""What a sweep is, where sweeps are found, and how one becomes the exact list of settings of a run."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_prep import BadInput
+from sweeps.core.space import Distribution
+from trainables import TrainConfig, get_trainable
+from trainables.core.config import checked, explain
+
+FOLDER = Path(__file__).parents[1]
+
+
+class Sweep(BaseModel):
+    """A question: which trainable, over which space, searched and stopped how. A value, no code: a run stores it whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: str = Field(min_length=1, description="one line, shown by `sweeps list`")
+    trainable: str = Field(description="a file name of trainables/")
+    space: dict[str, Distribution] = Field(description="setting -> values to search")
+    fixed: dict[str, Any] = Field(default={}, description="settings that differ from the trainable's defaults")
+    known_points: tuple[dict[str, Any], ...] = Field(default=(), description="points of the space to try first (tpe, random)")
+    searcher: Literal["tpe", "random", "grid"] = "tpe"
+    startup: int = Field(5, ge=1, description="trials before tpe learns from results, known points included")
+    scheduler: Literal["asha", "none"] = "asha"
+    reduction_factor: int = Field(3, ge=2, description="asha goes on with one in so many at each rung")
+    grace_epochs: int = Field(
+        2, ge=1, description="epochs before asha may stop a trial; its rungs are this times powers of reduction_factor"
+    )
+    samples: int = Field(8, ge=1, description="trials, unless `--samples` says otherwise; of a grid: at most")
+    data: str = Field("digits", description="data set, unless `--data` says otherwise")
+
+    def with_settings(self, settings: dict[str, Any]) -> Sweep:
+        """The sweep with these settings fixed; a searched one of them is searched no more."""
+        space = {key: values for key, values in self.space.items() if key not in settings}
+        points = [{key: value for key, value in point.items() if key in space} for point in self.known_points]
+        kept = tuple(point for index, point in enumerate(points) if point and point not in points[:index])
+        return self.model_copy(update={"space": space, "fixed": {**self.fixed, **settings}, "known_points": kept})
+
+    def config(self, point: dict[str, Any], seed: int) -> TrainConfig:
+        """The full settings of one trial; BadInput when a key is unknown or a value out of range."""
+        values = {"seed": seed, **self.fixed, **point}
+        return checked(get_trainable(self.trainable).config, values, f"trainable {self.trainable!r}")
+
+    def check(self, seed: int = 0) -> None:
+        """BadInput unless every trial that the sweep can make is a possible one."""
+        fields = get_trainable(self.trainable).config.model_fields
+        for key in RUN_WIDE & set(self.space):
+            raise BadInput(f"{key!r} is one value in a run, but the sweep searches over it: move it to `fixed`, or start a run per value")
+        for key in [*self.space, *self.fixed]:
+            if key not in fields:
+                raise BadInput(f"trainable {self.trainable!r} has no setting {key!r}: use one of {', '.join(sorted(fields))}")
+        self.config({}, seed)
+        for key, values in self.space.items():
+            for value in values.ends():
+                self.config({key: value}, seed)
+            if self.searcher == "grid" and not hasattr(values, "values"):
+                raise BadInput(
+                    f"a grid needs choice(...) or integers(...), but {key!r} is {values.kind}: list its values, or use another searcher"
+                )
+        for point in self.known_points:
+            if set(point) != set(self.space):
+                raise BadInput(f"a known point gives every key of the space ({', '.join(self.space)}), but got {point}: complete it")
+            self.config(point, seed)
+
+
+# Equal for all trials of a run: they share one prepared data set and are compared on one split.
+RUN_WIDE = {"size", "classes", "train_fraction", "validation_fraction", "split_seed", "seed"}
+
+
+def sweep_names() -> list[str]:
+    """Names of the sweeps that are shipped, sorted: the files of `sweeps/`."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def load_sweep(name: str) -> tuple[str, Sweep]:
+    """(name, sweep) of a shipped sweep, or of a user's own Python file given by its path; BadInput when there is none.
+
+    A user's file is run as Python: it is as trusted as any program one starts."""
+    try:
+        if name.endswith(".py"):
+            return Path(name).stem, _from_file(Path(name))
+        if name not in sweep_names():
+            raise BadInput(
+                f"there is no sweep {name!r}: use one of {', '.join(sweep_names())}, or the path of a .py file that defines SWEEP"
+            )
+        return name, importlib.import_module(f"sweeps.{name}").SWEEP
+    except ValidationError as error:
+        raise BadInput(explain(error, Sweep, f"sweep {name!r}")) from None
+
+
+def _from_file(path: Path) -> Sweep:
+    if not path.is_file():
+        raise BadInput(f"there is no file {str(path)!r}: give the path of a Python file that defines SWEEP")
+    try:
+        sweep = runpy.run_path(str(path)).get("SWEEP")
+    except (ValidationError, BadInput):
+        raise
+    except Exception as error:
+        raise BadInput(f"{path} must run as Python, but got {type(error).__name__}: {error}: mend that line") from None
+    if not isinstance(sweep, Sweep):
+        found = "nothing of that name" if sweep is None else type(sweep).__name__
+        raise BadInput(f"{path} must define SWEEP = Sweep(...), but it defines {found}: add it (README, section 'Your own sweep')")
+    return sweep

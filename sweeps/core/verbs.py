@@ -1,0 +1,162 @@
+"""What each command does, once its words are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from data_prep import BadInput, prepare
+from sweeps.core import results as tables
+from sweeps.core.decide import finished
+from sweeps.core.journal import Journal, read_state
+from sweeps.core.launch import RunOptions, check_resources, check_storage, new_run, prepare_data, resolve
+from sweeps.core.plan import show_plan
+from sweeps.core.screen import Screen, overview, trial_table
+from sweeps.core.spec import RunSpec
+from sweeps.core.state import RunState
+from sweeps.core.storage import RunStorage, run_names
+
+Outcome = Literal["done", "failed", "interrupted"]
+
+
+def plan(options: RunOptions, console: Console) -> None:
+    """Show what a run would do."""
+    resolved = resolve(options)
+    check_resources(options)
+    show_plan(resolved, options, console)
+
+
+def run(options: RunOptions, console: Console) -> Outcome:
+    """A new run, to its end or an interruption."""
+    resolved = resolve(options)
+    check_resources(options)
+    tables.check_results(options.results)
+    check_storage(options)
+    dataset = prepare_data(resolved, options, console)
+    spec, storage = new_run(resolved, options, dataset)
+    console.print(
+        f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({len(dataset.labels)} images)", soft_wrap=True
+    )
+    return _work(spec, storage, options.results, options.address, str(dataset.path.absolute()), console)
+
+
+def resume(name: str, storage_location: str, results: Path, data_root: Path, address: str | None, console: Console) -> Outcome:
+    """Go on with a run, from its storage alone."""
+    storage = RunStorage(storage_location, name)
+    spec = storage.spec()
+    state = read_state(storage)
+    if finished(spec, state):
+        console.print(f"{name} is finished: nothing to do. `sweeps best {name}` shows its best model.", soft_wrap=True)
+        return _outcome(state)
+    tables.check_results(results)
+    return _work(spec, storage, results, address, _find_data(spec, data_root, console), console)
+
+
+def _find_data(spec: RunSpec, root: Path, console: Console) -> str:
+    """Where this machine has the run's data set; prepared if it is not there. BadInput when it is another one."""
+    if Path(spec.dataset_folder, "dataset.json").is_file():
+        return spec.dataset_folder
+    size = spec.sweep.config({}, spec.seed).size
+    dataset = prepare(spec.dataset_source or spec.dataset, size=size, root=root, console=console)
+    if dataset.fingerprint != spec.dataset_fingerprint:
+        raise BadInput(
+            f"a run is resumed on the data it began with, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of "
+            f"{spec.dataset_fingerprint}: give the --data-root of the first"
+        )
+    return str(dataset.path.absolute())
+
+
+def _work(spec: RunSpec, storage: RunStorage, results: Path, address: str | None, dataset_folder: str, console: Console) -> Outcome:
+    # Imported here: ray takes a second that the other commands need not wait for.
+    from sweeps.core.runner import run_session
+
+    with storage.lock():
+        journal = Journal(storage)
+        with Screen(spec, journal, console):
+            done = run_session(spec, storage, journal, address, dataset_folder)
+        tables.export(spec, journal.state, results)
+    if not done:
+        console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.run}`", soft_wrap=True)
+        return "interrupted"
+    tables.show_best(results, spec.run, console)
+    console.print(f"results: {results}  run: {storage.location}", soft_wrap=True)
+    return _outcome(journal.state)
+
+
+def _outcome(state: RunState) -> Outcome:
+    return "failed" if state.count("failed") else "done"
+
+
+def status(name: str | None, storage_location: str, console: Console) -> None:
+    """One run in full, or a line for each."""
+    if name:
+        storage = RunStorage(storage_location, name)
+        spec, state = storage.spec(), read_state(storage)
+        for part in overview(spec, state):
+            console.print(part)
+        console.print(trial_table(spec, state, rows=50))
+        console.print("finished" if finished(spec, state) else f"not finished: if no process works on it, `sweeps resume {name}`")
+        return
+    names = run_names(storage_location)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("run", "trials", "epochs", "best val", "state"):
+        table.add_column(column, justify="left" if column in ("run", "state") else "right")
+    for run_name in names:
+        storage = RunStorage(storage_location, run_name)
+        spec, state = storage.spec(), read_state(storage)
+        best = state.best_trial
+        epochs = sum(len(trial.epochs) for trial in state.trials.values())
+        accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
+        table.add_row(run_name, str(len(state.trials)), str(epochs), accuracy, "finished" if finished(spec, state) else "not finished")
+    console.print(table if names else f"no runs in {storage_location}")
+
+
+def export(name: str, storage_location: str, results: Path, console: Console) -> None:
+    """Storage to Parquet."""
+    storage = RunStorage(storage_location, name)
+    spec = storage.spec()
+    tables.check_results(results)
+    state = read_state(storage)
+    tables.export(spec, state, results)
+    console.print(
+        f"{name}: {len(state.trials)} trials, {sum(len(t.epochs) for t in state.trials.values())} epochs written to {results}",
+        soft_wrap=True,
+    )
+
+
+def best(name: str, save: Path | None, storage_location: str, results: Path, console: Console) -> None:
+    """The table, and the model as a file."""
+    storage = RunStorage(storage_location, name)
+    spec, state = storage.spec(), read_state(storage)
+    trial = state.best_trial
+    if trial is None or trial.best_epoch is None:
+        raise BadInput(f"a best model needs an epoch that was reported, but {name} has none yet: see `sweeps status {name}`")
+    if save and save.suffix != ".keras":
+        raise BadInput(f"a model is saved as a .keras file, but got {str(save)!r}: end the name in .keras")
+    tables.check_results(results)
+    tables.export(spec, state, results)
+    tables.show_best(results, name, console)
+    if save:
+        _save(spec, storage, trial.index, trial.best_epoch, trial.config, save)
+        console.print(
+            f"saved to {save}: images in as {spec.sweep.config({}, spec.seed).size} px RGB values 0..255, class probabilities out",
+            soft_wrap=True,
+        )
+
+
+def _save(spec: RunSpec, storage: RunStorage, index: int, epoch: int, config: dict[str, object], target: Path) -> None:
+    from trainables.core.devices import claim
+
+    claim(1, 0)
+    from trainables.core.evaluation import load_model
+
+    model = load_model(spec.sweep.trainable, config, spec.class_count, f"{storage.checkpoints}/{index:05d}", epoch)
+    try:
+        model.save(target)
+    except OSError as error:
+        raise BadInput(
+            f"--save names a file that can be written, but {str(target)!r} cannot ({error.strerror or error}): give another"
+        ) from None

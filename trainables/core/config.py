@@ -1,0 +1,57 @@
+"""The settings that every experiment has: typed, frozen, checked when they are made.
+
+A key that is not a setting, or a value out of range, is refused here, before a data set is opened or a worker started.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_prep import BadInput
+
+
+class TrainConfig(BaseModel):
+    """What one trial is: every value that its numbers depend on, next to the images. Fields are the `params_<name>` columns of the results.
+
+    A subclass adds an experiment's own settings and may give these other defaults.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    size: int = Field(32, ge=8, le=1024, description="height and width of an image, px")
+    classes: int | None = Field(None, ge=2, description="only the first N classes; none: all")
+    train_fraction: float = Field(0.7, gt=0, lt=1, description="part of the labelled images for training; the rest is the test split")
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="part of the training images held out for validation")
+    split_seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits; equal over the seeds of a repeated trial")
+    epochs: int = Field(20, ge=1, le=100_000, description="passes over the training images, at most")
+    batch_size: int = Field(64, ge=1, le=65_536, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="of Adam, constant")
+    seed: int = Field(0, ge=0, lt=2**32, description="of weights, shuffling and dropout")
+
+
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+
+def checked(model: type[ConfigType], values: dict[str, Any], what: str) -> ConfigType:
+    """`model(**values)`; BadInput in one line (rule, value, cure) where a key is unknown or a value impossible."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise BadInput(explain(error, model, what)) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel], what: str) -> str:
+    """The first problem of a pydantic error as one line."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{what} has no setting {key!r}: use one of {', '.join(sorted(model.model_fields))}"
+    if problem["type"] == "missing":
+        return f"{what} needs {key!r}, which is not given: add it"
+    rule = problem["msg"].removeprefix("Value error, ")
+    rule = rule.removeprefix("Input should be ")
+    if problem["type"] == "value_error":
+        return f"{what}: {rule}"
+    return f"{what}: {key} must be {rule}, but got {problem['input']!r}: give another {key}"

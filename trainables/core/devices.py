@@ -1,0 +1,54 @@
+"""A worker's share of the machine, given to Keras' backend before it starts. Ray reserves cores and GPUs but does not enforce them."""
+
+from __future__ import annotations
+
+import os
+
+
+def claim(cpus: int, gpus: float) -> None:
+    """Hold this process to `cpus` threads and `gpus` GPUs. To be called before keras is imported; what is already running is not changed.
+
+    TensorFlow starts a thread per core of the machine whatever OMP_NUM_THREADS says; an actor with no GPU sees all of them (Ray since 2026-04);
+    a part of a GPU does not limit the memory (ray#13680).
+    """
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(cpus)
+    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        return
+    os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    if gpus < 1:
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * gpus:.3f}"
+        _limit_tensorflow_memory(gpus)
+
+
+def _limit_tensorflow_memory(gpus: float) -> None:
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return
+    # Only TensorFlow's own call limits its GPU memory: Keras has none and there is no environment variable.
+    import tensorflow as tf
+
+    for device in tf.config.list_physical_devices("GPU"):
+        os.environ.pop("TF_FORCE_GPU_ALLOW_GROWTH", None)
+        limit = int(_gpu_memory_mib() * 0.9 * gpus)
+        tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
+
+
+def _gpu_memory_mib() -> float:
+    import subprocess
+
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    shown = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+    return min(float(line) for line in shown.splitlines() if line.strip())
+
+
+def name_of_device(gpus: float) -> str:
+    """For the results: `cpu`, or the first GPU's name and the part of it."""
+    if gpus == 0:
+        return "cpu"
+    import keras
+
+    devices = [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
+    return devices[0] if devices else "cpu"

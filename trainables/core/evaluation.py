@@ -1,0 +1,95 @@
+"""The stored best epoch on all three splits: the only place that reads the test split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep import open_dataset
+from trainables.core.checkpoint import CheckpointStore
+from trainables.core.devices import claim
+from trainables.core.trainable import get_trainable
+
+if TYPE_CHECKING:
+    import keras
+
+    from data_prep import Dataset
+
+AVERAGES = ("micro", "macro", "weighted")
+TOP = 5
+
+
+def load_model(trainable_name: str, settings: dict[str, Any], class_count: int, checkpoints: str, epoch: int) -> keras.Model:
+    """The compiled model of a trial as it was after `epoch`, from the folder of the trial's checkpoints."""
+    from trainables.core.training import build_model, restore_variables
+
+    trainable = get_trainable(trainable_name)
+    model = build_model(trainable, trainable.config(**settings), class_count)
+    arrays, _ = CheckpointStore(checkpoints).load(epoch)
+    restore_variables(model.variables, arrays, "model")
+    return model
+
+
+def evaluate(task: dict[str, Any]) -> dict[str, Any]:
+    """Measure a stored model. `task`: `trainable`, `config`, `dataset_folder`, `checkpoints` (of the trial), `epoch`, `cpus`, `gpus`.
+
+    Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
+    recall, f1) and `classes` (of the test split: class, name, precision, recall, f1, support). Training images are measured as validation ones are:
+    without dropout."""
+    claim(task["cpus"], task["gpus"])
+    from trainables.core.training import class_count, split_of
+
+    config = get_trainable(task["trainable"]).config(**task["config"])
+    dataset = open_dataset(Path(task["dataset_folder"]))
+    classes = class_count(config, dataset)
+    model = load_model(task["trainable"], task["config"], classes, task["checkpoints"], task["epoch"])
+    rows = split_of(config, dataset)
+    splits, probabilities = {}, np.empty((0, classes))
+    for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
+        probabilities = predict(model, dataset.images, part)
+        splits[name] = measure(probabilities, dataset.labels[part])
+    return {"splits": splits, **_class_report(probabilities, dataset, rows.test, classes)}
+
+
+def predict(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Class probabilities (N x classes, float32) of these rows of the images."""
+    from trainables.core.training import EVALUATION_BATCH, batches
+
+    return np.concatenate([model.predict_on_batch(images[part]) for part in batches(rows, EVALUATION_BATCH)])
+
+
+def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
+    """Loss (mean cross-entropy, nats; a probability counts as at least 1e-7, as in Keras), accuracy and top-5 accuracy (parts of 1).
+
+    Top-5 is 1 where there are no more than five classes."""
+    own = probabilities[np.arange(len(labels)), labels]
+    better = (probabilities > own[:, None]).sum(axis=1)
+    return {
+        "loss": float(-np.log(np.clip(own, 1e-7, 1.0), dtype=np.float64).mean()),
+        "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+        "top5_accuracy": float((better < TOP).mean()),
+        "images": len(labels),
+    }
+
+
+def _class_report(probabilities: np.ndarray, dataset: Dataset, rows: np.ndarray, classes: int) -> dict[str, Any]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    truth, predicted, indices = dataset.labels[rows], probabilities.argmax(axis=1), list(range(classes))
+    # A class that is never predicted has precision 0, as in scikit-learn's own report.
+    averages = {
+        average: precision_recall_fscore_support(truth, predicted, labels=indices, average=average, zero_division=0)[:3]
+        for average in AVERAGES
+    }
+    each = zip(*precision_recall_fscore_support(truth, predicted, labels=indices, zero_division=0), strict=True)
+    return {
+        "test_averages": {
+            name: dict(zip(("precision", "recall", "f1"), map(float, values), strict=True)) for name, values in averages.items()
+        },
+        "classes": [
+            {"class": n, "name": dataset.classes[n], "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+            for n, (p, r, f, s) in enumerate(each)
+        ],
+    }

@@ -1,0 +1,17 @@
+"""Which epoch, and which trial, is the best: written once, for workers, search and results. Only validation counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def rank(result: Mapping[str, Any]) -> tuple[float, float]:
+    """Sort key of an epoch's result, the best first: highest validation accuracy, then lowest validation loss."""
+    return -result["val_accuracy"], result["val_loss"]
+
+
+def best_epoch(results: Iterable[Mapping[str, Any]]) -> int:
+    """The epoch (from 1) of the best result, the earliest of equals; ValueError when there are none."""
+    epoch: int = min(results, key=lambda result: (*rank(result), result["epoch"]))["epoch"]
+    return epoch

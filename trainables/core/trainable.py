@@ -1,0 +1,45 @@
+"""What an experiment is, and the registry: every file of `trainables/` is one, under the file's name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_prep import BadInput
+from trainables.core.config import TrainConfig
+
+if TYPE_CHECKING:
+    import keras
+
+FOLDER = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainable:
+    """One experiment: its settings and its network.
+
+    `build(config, class_count)` gives an uncompiled model from raw images (uint8 values 0..255, N x size x size x 3) to class probabilities
+    (N x class_count). It imports keras itself: listing, planning and checking sweeps never pay for that import (5 s, 400 MB).
+    """
+
+    summary: str
+    config: type[TrainConfig]
+    build: Callable[[Any, int], keras.Model]
+    published_test_accuracy: float | None = None
+
+
+def trainable_names() -> list[str]:
+    """Names of all experiments, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def get_trainable(name: str) -> Trainable:
+    """The experiment of that name; BadInput when there is none."""
+    if name not in trainable_names():
+        raise BadInput(f"there is no trainable {name!r}: use one of {', '.join(trainable_names())}")
+    trainable = importlib.import_module(f"trainables.{name}").TRAINABLE
+    assert isinstance(trainable, Trainable), name
+    return trainable

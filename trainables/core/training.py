@@ -1,0 +1,121 @@
+"""One model in training: epochs, validation and its exact state. Keras and numpy only, so it runs on every Keras backend and without Ray."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from data_prep import Dataset, Split, split
+from trainables.core.config import TrainConfig
+from trainables.core.steps import test_steps, train_steps
+from trainables.core.trainable import Trainable
+
+Arrays = dict[str, np.ndarray]
+
+EVALUATION_BATCH = 512
+
+
+class Training:
+    """A trial's model, optimizer and place in its data. Equal settings, data and state give equal numbers, to the last bit on a CPU."""
+
+    def __init__(self, trainable: Trainable, config: TrainConfig, dataset: Dataset) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.split = split_of(config, dataset)
+        self.model = build_model(trainable, config, class_count(config, dataset))
+        # Slots are made now so that a stored state has variables to go into before the first step.
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    def run_epoch(self) -> dict[str, Any]:
+        """One pass over the training images, then the validation images. Gives and remembers the epoch's metrics: losses in nats, accuracies as
+        parts of 1 (training ones as seen during the epoch, with dropout), times in s."""
+        epoch, started = self.epoch + 1, time.perf_counter()
+        train = self.train(epoch, self.split.train)
+        trained = time.perf_counter()
+        validation = self._validate()
+        self.history.append(
+            {
+                "epoch": epoch,
+                "train_loss": train["loss"],
+                "train_accuracy": train["accuracy"],
+                "val_loss": validation["loss"],
+                "val_accuracy": validation["accuracy"],
+                "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+                "epoch_seconds": time.perf_counter() - started,
+                "images_per_second": len(self.split.train) / (trained - started),
+                "finished_at": time.time(),
+            }
+        )
+        return self.history[-1]
+
+    def train(self, epoch: int, rows: np.ndarray) -> dict[str, float]:
+        """Mean loss and accuracy of one pass over these rows, in the order that (seed, epoch) gives: equal after a resume."""
+        order = np.random.default_rng((self.config.seed, epoch)).permutation(rows)
+        return train_steps(self.model, map(self.gather, batches(order, self.config.batch_size)))
+
+    def _validate(self) -> dict[str, float]:
+        return test_steps(self.model, map(self.gather, batches(self.split.validation, EVALUATION_BATCH)))
+
+    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images (uint8, N x H x W x 3) and labels (int32, N) of these rows, in memory."""
+        return self.dataset.images[rows], self.dataset.labels[rows]
+
+    def state(self) -> Arrays:
+        """Everything that later numbers depend on: all variables, the generators of the dropout layers among them (a `.keras` file lacks those)."""
+        variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+        return {f"{part}/{n:04d}": keras.ops.convert_to_numpy(variable) for part in variables for n, variable in enumerate(variables[part])}
+
+    def restore(self, state: Arrays, history: list[dict[str, Any]]) -> None:
+        """Go back to a stored state; ValueError when it is of another network."""
+        restore_variables(self.model.variables, state, "model")
+        restore_variables(self.model.optimizer.variables, state, "optimizer")
+        self.history = list(history)
+
+
+def build_model(trainable: Trainable, config: TrainConfig, classes: int) -> keras.Model:
+    """The trial's network, compiled; its weights and dropout generators are drawn from the trial's seed."""
+    keras.utils.set_random_seed(config.seed)
+    model = trainable.build(config, classes)
+    model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def restore_variables(variables: list[keras.Variable], state: Arrays, part: str) -> None:
+    """Assign `part/0000`, `part/0001`, ... in order; ValueError when count or shapes differ."""
+    stored = [state[key] for key in sorted(state) if key.startswith(f"{part}/")]
+    if [value.shape for value in stored] != [tuple(variable.shape) for variable in variables]:
+        raise ValueError(
+            f"a checkpoint holds the variables of its own network, but its {part} variables differ in count or shape from the trial's"
+        )
+    for variable, value in zip(variables, stored, strict=True):
+        variable.assign(value)
+
+
+def split_of(config: TrainConfig, dataset: Dataset) -> Split:
+    """The trial's split of the data set."""
+    return split(
+        dataset.labels,
+        seed=config.split_seed,
+        train_fraction=config.train_fraction,
+        validation_fraction=config.validation_fraction,
+        classes=config.classes,
+    )
+
+
+def class_count(config: TrainConfig, dataset: Dataset) -> int:
+    """Outputs of the network."""
+    return config.classes or len(dataset.classes)
+
+
+def batches(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """The rows in order, `size` at a time; the last may be fewer."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

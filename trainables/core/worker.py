@@ -1,0 +1,97 @@
+"""The Ray trainable: a worker process that trains one trial after another, an epoch a step.
+
+A result is reported only when its checkpoint is on the storage. After any interruption the worker goes on from the newest whole checkpoint and
+reports again what the journal may not have received; the driver drops what it has.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from data_prep import open_dataset
+from trainables.core.checkpoint import CheckpointStore
+from trainables.core.devices import claim, name_of_device
+from trainables.core.selection import best_epoch
+from trainables.core.trainable import get_trainable
+
+if TYPE_CHECKING:
+    from trainables.core.training import Training
+
+
+class Worker(tune.Trainable):
+    """Trains trials. Its configuration: `trial` (index), `config` (the trainable's settings), `reported` (epochs that the journal has), and of
+    the run: `trainable`, `dataset_folder`, `checkpoints` (folder or URI), `cpus`, `gpus`."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first trial."""
+        claim(config["cpus"], config["gpus"])
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in the same process. What can fail waits for `step`: an exception here would end the trial in spite of its retries."""
+        self._take(new_config)
+        return True
+
+    def _take(self, task: dict[str, Any]) -> None:
+        self.task = task
+        self.training: Training | None = None
+        self.sent = task["reported"]
+        self.store = CheckpointStore(f"{task['checkpoints']}/{task['trial']:05d}")
+
+    def step(self) -> dict[str, Any]:
+        """One epoch, or the report of one that was checkpointed but perhaps never reported."""
+        training = self.training or self._begin()
+        while training.epoch <= self.sent:
+            # The checkpoint of a reported epoch is lost: train up to it again. Equal state gives equal numbers.
+            if problem := self._train(training):
+                return {"diverged": problem}
+        self.sent += 1
+        return {**training.history[self.sent - 1], **self.facts, "checkpoint": self.store.name(self.sent)}
+
+    def _begin(self) -> Training:
+        started = time.perf_counter()
+        # Imported here: `claim` must come before keras is.
+        import keras
+
+        from trainables.core.training import Training
+
+        keras.utils.clear_session()
+        gc.collect()
+        trainable = get_trainable(self.task["trainable"])
+        training = Training(trainable, trainable.config(**self.task["config"]), open_dataset(Path(self.task["dataset_folder"])))
+        newest = self.store.load_newest()
+        if newest:
+            training.restore(*newest)
+        trainable_parameters = sum(math.prod(variable.shape) for variable in training.model.trainable_variables)
+        self.facts = {
+            "parameters": training.model.count_params(),
+            "trainable_parameters": trainable_parameters,
+            "setup_seconds": time.perf_counter() - started,
+            "node": platform.node(),
+            "device": name_of_device(self.task["gpus"]),
+            "pid": os.getpid(),
+        }
+        self.training = training
+        return training
+
+    def _train(self, training: Training) -> str | None:
+        metrics = training.run_epoch()
+        for name in ("train_loss", "val_loss"):
+            if not math.isfinite(metrics[name]):
+                return f"diverged: {name} is {metrics[name]} in epoch {metrics['epoch']}; a lower learning_rate may help"
+        self.store.save(training.state(), training.history, best_epoch(training.history))
+        return None
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing for Ray to keep: the checkpoints are on the run storage. (Ray calls this when a worker changes trials.)"""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: see `save_checkpoint`."""

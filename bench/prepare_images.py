@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ DISTINCT = 300
 SAMPLE_S = 0.05
 PREPARE = """
 import sys, time
+from dataclasses import dataclass
 from pathlib import Path
 from data_prep import prepare
 began = time.perf_counter()
@@ -92,20 +94,39 @@ def resident(pid: int) -> int:
         return 0
 
 
-def measured(command: list[str]) -> tuple[str, int, int, float]:
-    """What the command printed, its peak bytes together and in one process, and its CPU seconds with all its children."""
-    before = os.times()
+def busy() -> float:
+    """CPU seconds of the whole machine since it started, all but idle and waiting; Linux."""
+    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
+    return (user + nice + system + sum(rest[:3])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a command printed, its peak bytes together and in one process, the CPU seconds of it with its children, and of all others."""
+
+    output: str
+    together: int
+    largest: int
+    cpu: float
+    others: float
+
+
+def measured(command: list[str]) -> Measured:
+    """Run a command to its end."""
+    before, busy_before = os.times(), busy()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     together = largest = 0
     while process.poll() is None:
         sizes = [resident(pid) for pid in family(process.pid)]
         together, largest = max(together, sum(sizes)), max(largest, *sizes, 0)
         time.sleep(SAMPLE_S)
-    after = os.times()
     output, _ = process.communicate()
     if process.returncode:
         sys.exit(process.returncode)
-    return output, together, largest, after.children_user + after.children_system - before.children_user - before.children_system
+    after, busy_after = os.times(), busy()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    mine = after.user + after.system - before.user - before.system
+    return Measured(output, together, largest, cpu, busy_after - busy_before - cpu - mine)
 
 
 def main() -> None:
@@ -123,8 +144,8 @@ def main() -> None:
         print(
             f"{options.images:,} JPEGs of {PIXELS} px, {np.mean([len(j) for j in jpegs]):,.0f} bytes each, to {options.size} px; {cores} cores"
         )
-        output, together, largest, cpu = measured([sys.executable, "-c", PREPARE, str(archive), str(options.size), f"{folder}/data"])
-        count, seconds, path = output.split()
+        run = measured([sys.executable, "-c", PREPARE, str(archive), str(options.size), f"{folder}/data"])
+        count, seconds, path = run.output.split()
         again_began = time.perf_counter()
         subprocess.run(
             [sys.executable, "-c", PREPARE, str(archive), str(options.size), f"{folder}/data"], check=True, cwd=ROOT, capture_output=True
@@ -134,8 +155,8 @@ def main() -> None:
     rate = int(count) / float(seconds)
     print(f"prepare: {float(seconds):.1f} s, {rate:,.0f} images/s, {stored / 1e6:,.0f} MB stored; again: {again:.1f} s with its imports")
     print(f"Pillow alone on one core: {alone:,.0f} images/s; prepare is {rate / alone:.2f} of it, {rate / alone / cores:.2f} a core")
-    print(f"peak resident memory: {together / 1e6:,.0f} MB in all processes, {largest / 1e6:,.0f} MB in the largest")
-    print(f"CPU: {cpu:.1f} s, {cpu / float(seconds) / cores:.0%} of {cores} cores")
+    print(f"peak resident memory: {run.together / 1e6:,.0f} MB in all processes, {run.largest / 1e6:,.0f} MB in the largest")
+    print(f"CPU: {run.cpu:.1f} s, {run.cpu / float(seconds) / cores:.0%} of {cores} cores; others on this machine took {run.others:.1f} s")
 
 
 if __name__ == "__main__":

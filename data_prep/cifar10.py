@@ -37,17 +37,18 @@ PIXELS, CHANNELS = 32, 3
 
 def _find(request: Request) -> Found:
     archive = find_archive(request, OFFICIAL)
+    path = Path(archive.where)
+    if request.source and path.is_dir():
+        _check_files({match["file"] for name in walk(path) if (match := MEMBER.fullmatch(name))}, path)
+    if request.source and path.is_file() and not tarfile.is_tarfile(path):
+        raise BadInput(_damaged(path, "not a tar file"))
     return Found(where=archive.where, identity=archive.identity, read=partial(_read, archive))
 
 
 def _read(archive: Archive) -> Arrays:
     path = archive.path()
     files = dict(_folder_files(path) if path.is_dir() else _tar_files(path))
-    missing = [name for name in (*BATCHES, META) if name not in files]
-    if missing:
-        raise BadInput(
-            f"CIFAR-10 must have {', '.join(BATCHES)} and {META}, but '{path}' lacks {missing[0]}: give the whole archive by --source"
-        )
+    _check_files(set(files), path)
     try:
         names = tuple(name.decode() for name in files[META][b"label_names"])
         images = np.concatenate([_images(files[name]) for name in BATCHES])
@@ -57,6 +58,14 @@ def _read(archive: Archive) -> Arrays:
     if len(images) != len(labels) or (len(labels) and not 0 <= labels.min() <= labels.max() < len(names)):
         raise BadInput(_damaged(path, f"{len(images)} images, {len(labels)} labels of {len(names)} classes"))
     return Arrays(images, labels, names)
+
+
+def _check_files(present: set[str], path: Path) -> None:
+    missing = [name for name in (*BATCHES, META) if name not in present]
+    if missing:
+        raise BadInput(
+            f"CIFAR-10 must have {', '.join(BATCHES)} and {META}, but '{path}' lacks {missing[0]}: give the whole archive by --source"
+        )
 
 
 def _images(batch: dict[bytes, Any]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Where from: https://github.com/zalandoresearch/fashion-mnist (H. Xiao, K. Rasul, R. Vollgraf, 2017, arXiv 1708.07747). Licence: MIT.
 Debian and Ubuntu have it as the package `dataset-fashion-mnist`, which is looked for where it installs; else `--source FOLDER`.
-Layout: four IDX files, gzipped (31 MB) or plain: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` (60,000) and `t10k-...` (10,000).
+Size: 31 MB gzipped. Layout: four IDX files, gzipped or plain: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` (60,000) and `t10k-...` (10,000).
 Both parts are labelled and come from one shuffled pool: all 70,000 are used, train first, and split anew by `split`.
 """
 

@@ -1,4 +1,4 @@
-"""A decoder process: `python -m data_prep.core.decode_worker CONTAINER SIZE OUT CORE`, jobs as JSON lines on stdin, answers on stdout.
+"""A decoder process: `python -m data_prep.core.decode_worker CONTAINER SIZE OUT`, jobs as JSON lines on stdin, answers on stdout.
 
 It ends when stdin ends, so none is left behind when its parent is killed.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,8 @@ from data_prep.core.container import open_container
 from data_prep.core.rows import decode_rows
 
 
-def main(container: str, size: str, out: str, core: str) -> None:
+def main(container: str, size: str, out: str) -> None:
     """Answers each job {"row", "members"} by {"skipped"}, or by {"errno"} where the disk refuses the pixels."""
-    if hasattr(os, "sched_setaffinity"):
-        # Linux 6.18 left two decoders, woken through pipes by one parent, on one core for whole runs: 16 s in place of 7 (measured on 2 cores).
-        # A core that others use as well only takes fewer jobs.
-        os.sched_setaffinity(0, {int(core)})
-    # Ctrl-C goes to the whole group: the parent tells the user, a traceback of each decoder would not.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     read, file = open_container(Path(container)), os.open(out, os.O_WRONLY)
     for line in sys.stdin:
         job = json.loads(line)

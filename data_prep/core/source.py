@@ -111,6 +111,6 @@ def find_source(name: str, source: str | None, root: Path, console: Console | No
 
 
 def _unknown(name: str, stem: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(stem.lower().replace("_", "-"), known, n=1)
+    close = difflib.get_close_matches(stem.lower().replace("_", "-"), known, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'?" if close else "`sweeps list` shows them"
     return f"a data set's name must be one of {', '.join(known)}, but got '{name}': {hint}"

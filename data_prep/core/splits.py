@@ -28,8 +28,8 @@ def split(
     others are in no split. BadInput: a value out of its range, or a class with too few images to be in all three.
     """
     labels = np.asarray(labels)
-    _check_fraction("train_fraction", train_fraction)
-    _check_fraction("validation_fraction", validation_fraction)
+    _check_fraction("train_fraction", train_fraction, "0.7 for 70 %")
+    _check_fraction("validation_fraction", validation_fraction, "0.1 for 10 %")
     rows = _rows_of_classes(labels, classes)
     train, test = _cut(labels, rows, train_fraction, seed)
     train, validation = _cut(labels, train, 1 - validation_fraction, seed)
@@ -37,9 +37,9 @@ def split(
     return Split(train, validation, test)
 
 
-def _check_fraction(name: str, value: float) -> None:
+def _check_fraction(name: str, value: float, example: str) -> None:
     if not 0 < value < 1:
-        raise BadInput(f"{name} must be between 0 and 1, both excluded, but got {value}: use 0.7 for 70 %")
+        raise BadInput(f"{name} must be between 0 and 1, both excluded, but got {value}: use {example}")
 
 
 def _rows_of_classes(labels: np.ndarray, classes: int | None) -> np.ndarray:

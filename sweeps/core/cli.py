@@ -21,7 +21,6 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 app = typer.Typer(
     name="sweeps",
     help="How much dropout, how deep, how many epochs? Searches over Keras image classifiers with Ray Tune, resumable, with results as Parquet.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -67,7 +66,7 @@ def list_all() -> None:
 def data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="data set: see `sweeps list`; your own: images:PATH, a sub-folder a class")],
     source: Annotated[str | None, typer.Option(help="archive, folder or URL to read instead of the usual place")] = None,
-    size: Annotated[int, typer.Option(min=8, max=1024, help="height and width of the prepared images, px")] = 32,
+    size: Annotated[int, typer.Option(help="height and width of the prepared images, px")] = 32,
     root: DataRoot = Path("data"),
 ) -> None:
     """Prepare a data set. Again: nothing to do."""
@@ -173,7 +172,7 @@ def _end(outcome: verbs.Outcome) -> None:
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error."""
     try:
-        code = app(standalone_mode=False)
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="sweeps", standalone_mode=False)
     except (BadInput, UsageError) as error:
         text = f"{error.format_message()} See `sweeps --help`." if hasattr(error, "format_message") else str(error)
         Console(stderr=True).print(f"error: {text}", style="red", highlight=False, markup=False, soft_wrap=True)

@@ -21,9 +21,7 @@ WORDS = ("Egyptian cat", "reel", "volleyball", "rocking chair, rocker", "lemon",
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def make_tiny_imagenet(
-    path: Path, *, classes: int = 4, images_per_class: int = 60, grey: int = 4, broken: int = 2, size: int = 64
-) -> Path:
+def make_tiny_imagenet(path: Path, *, classes: int = 4, images_per_class: int = 60, grey: int = 4, broken: int = 2, size: int = 64) -> Path:
     """Tiny ImageNet's layout at `path`: a zip file where it ends in .zip, else the folder tiny-imagenet-200 itself. Returns `path`.
 
     `classes` 1 to 10; `images_per_class` JPEGs of `size` x `size` pixels a class in train/; of all of them the first `grey` are grey

@@ -34,7 +34,7 @@ def test_another_size(tmp_path: Path) -> None:
 
 
 class Evil:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
         return Path.touch, (Path("evil"),)
 
 

@@ -30,7 +30,7 @@ def colour(data: bytes) -> list[int]:
     assert pixels.shape == (SIZE, SIZE, 3)
     assert pixels.dtype == np.uint8
     assert np.ptp(pixels.astype(int), axis=(0, 1)).max() <= 2
-    return pixels[0, 0].tolist()
+    return [int(level) for level in pixels[0, 0]]
 
 
 def palette(transparent: bool) -> bytes:
@@ -61,7 +61,9 @@ def sixteen_bit(value: int, form: str = "PNG") -> bytes:
         pytest.param(plain("LA", (77, 0)), [255, 255, 255], id="LA, transparent"),
         pytest.param(plain("LA", (77, 255)), [77, 77, 77], id="LA, opaque"),
         pytest.param(encoded(Image.new("L", (SIZE, SIZE), 77), transparency=77), [255, 255, 255], id="grey with a transparent level"),
-        pytest.param(encoded(Image.new("RGB", (SIZE, SIZE), (1, 2, 3)), transparency=(1, 2, 3)), [255] * 3, id="RGB with a transparent colour"),
+        pytest.param(
+            encoded(Image.new("RGB", (SIZE, SIZE), (1, 2, 3)), transparency=(1, 2, 3)), [255] * 3, id="RGB with a transparent colour"
+        ),
         pytest.param(sixteen_bit(65535), [255, 255, 255], id="16-bit PNG, white"),
         pytest.param(sixteen_bit(257 * 100), [100, 100, 100], id="16-bit PNG, grey"),
         pytest.param(sixteen_bit(257 * 100, "TIFF"), [100, 100, 100], id="16-bit TIFF"),

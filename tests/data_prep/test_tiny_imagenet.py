@@ -36,10 +36,14 @@ def test_rows_are_the_files_in_order(tmp_path: Path) -> None:
         file.writestr(f"tiny-imagenet-200/train/{WNIDS[1]}/images/{WNIDS[1]}_100x.JPEG", b"not an image")
     dataset = prepare("tiny-imagenet", size=64, root=tmp_path / "data", source=str(archive))
     with zipfile.ZipFile(archive) as file:
-        names = [n for w in WNIDS[:4] for n in sorted(file.namelist()) if n.startswith(f"tiny-imagenet-200/train/{w}/images/") and "x" not in n]
+        names = [
+            n for w in WNIDS[:4] for n in sorted(file.namelist()) if n.startswith(f"tiny-imagenet-200/train/{w}/images/") and "x" not in n
+        ]
         expected = [np.asarray(Image.open(io.BytesIO(file.read(name))).convert("RGB")) for name in names]
     np.testing.assert_array_equal(dataset.images, np.stack(expected))
-    assert dataset.info["skipped"] == [{"file": f"tiny-imagenet-200/train/{WNIDS[1]}/images/{WNIDS[1]}_100x.JPEG", "reason": "not an image"}]
+    assert dataset.info["skipped"] == [
+        {"file": f"tiny-imagenet-200/train/{WNIDS[1]}/images/{WNIDS[1]}_100x.JPEG", "reason": "not an image"}
+    ]
 
 
 def test_what_was_skipped_is_said(tmp_path: Path) -> None:
@@ -60,7 +64,9 @@ def test_only_train_is_used_and_said_so(tmp_path: Path) -> None:
 
 def test_more_than_one_percent_broken(tmp_path: Path) -> None:
     archive = make_tiny_imagenet(tmp_path / "t.zip", images_per_class=50, broken=3)
-    with pytest.raises(BadInput, match=r"^at most 1% of the images may be unreadable, but 3 of 200 are \(first: '.*_47.JPEG': .*\): repair them"):
+    with pytest.raises(
+        BadInput, match=r"^at most 1% of the images may be unreadable, but 3 of 200 are \(first: '.*_47.JPEG': .*\): repair them"
+    ):
         prepare("tiny-imagenet", size=32, root=tmp_path / "data", source=str(archive))
     assert not [path for path in (tmp_path / "data").iterdir() if path.is_dir()]
 
@@ -83,5 +89,5 @@ def test_class_names() -> None:
 def test_truncated_zip(tmp_path: Path) -> None:
     archive = make_tiny_imagenet(tmp_path / "t.zip")
     archive.write_bytes(archive.read_bytes()[:-1000])
-    with pytest.raises(BadInput, match="^Tiny ImageNet's archive must be a whole zip file, but '.*' is not: fetch it again$"):
+    with pytest.raises(BadInput, match=r"^Tiny ImageNet's archive must be a whole zip file, but '.*' is not: fetch it again$"):
         prepare("tiny-imagenet", size=32, root=tmp_path / "data", source=str(archive))

@@ -1,14 +1,15 @@
 """Checkpoints of one trial: a file an epoch, the newest two and the best kept.
 
-A file is a NumPy archive (`.npz`: a zip with a CRC per member, read without pickle) of the training's arrays and its history as JSON.
+A file is a NumPy archive (`.npz`, read without pickle) of the training's arrays and its history as JSON, and after it the archive's SHA-256: zip's
+own checks leave a good part of an altered directory unseen, or end in any of a dozen exceptions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from trainables.core import files
 
 HISTORY = "history"
 KEPT = 2
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class CheckpointStore:
@@ -30,12 +32,13 @@ class CheckpointStore:
         return f"epoch-{epoch:06d}.npz"
 
     def save(self, arrays: dict[str, np.ndarray], history: list[dict[str, Any]], best_epoch: int) -> str:
-        """Store the state after the last epoch of the history; older files but the best and the newest two go. Gives the file's name."""
+        """Store the state after the last epoch of the history; of the files up to it only the best and the newest two stay. Gives its name."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays, **{HISTORY: np.frombuffer(json.dumps(history).encode(), np.uint8)})
-        epoch = history[-1]["epoch"]
-        files.write(self.system, f"{self.folder}/{self.name(epoch)}", buffer.getvalue())
-        for old in sorted(set(self.epochs()) - {best_epoch})[:-KEPT]:
+        archive, epoch = buffer.getvalue(), history[-1]["epoch"]
+        files.write(self.system, f"{self.folder}/{self.name(epoch)}", archive + hashlib.sha256(archive).digest())
+        # Not counting later ones: they are torn, or this epoch would not have been trained again.
+        for old in [n for n in self.epochs() if n <= epoch and n != best_epoch][:-KEPT]:
             self.system.delete_file(f"{self.folder}/{self.name(old)}")
         return self.name(epoch)
 
@@ -46,12 +49,13 @@ class CheckpointStore:
 
     def load(self, epoch: int) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
         """(arrays, history) of that epoch; OSError or ValueError when the file is missing, torn or altered."""
-        content = files.read(self.system, f"{self.folder}/{self.name(epoch)}")
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
-            raise ValueError(f"a checkpoint is a whole .npz file, but {self.folder}/{self.name(epoch)} is damaged: {error}") from None
+        path = f"{self.folder}/{self.name(epoch)}"
+        content = files.read(self.system, path)
+        archive, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+        if hashlib.sha256(archive).digest() != digest:
+            raise ValueError(f"a checkpoint must end in the SHA-256 of the rest, but {path} is torn or altered: use another epoch's")
+        with np.load(io.BytesIO(archive), allow_pickle=False) as opened:
+            arrays = {key: opened[key] for key in opened.files}
         return arrays, json.loads(arrays.pop(HISTORY).tobytes())
 
     def load_newest(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:

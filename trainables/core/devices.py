@@ -8,11 +8,12 @@ import os
 def claim(cpus: int, gpus: float) -> None:
     """Hold this process to `cpus` threads and `gpus` GPUs. To be called before keras is imported; what is already running is not changed.
 
-    TensorFlow starts a thread per core of the machine whatever OMP_NUM_THREADS says; an actor with no GPU sees all of them (Ray since 2026-04);
+    TensorFlow and JAX start a thread per core of the machine whatever OMP_NUM_THREADS says; an actor with no GPU sees all of them (Ray since 2026-04);
     a part of a GPU does not limit the memory (ray#13680).
     """
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(cpus)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    os.environ["NPROC"] = str(cpus)  # XLA's, so JAX's, threads
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -45,7 +46,7 @@ def _gpu_memory_mib() -> float:
 
 
 def name_of_device(gpus: float) -> str:
-    """For the results: `cpu`, or the first GPU's name and the part of it."""
+    """For the results: `cpu`, or Keras' name of the first GPU."""
     if gpus == 0:
         return "cpu"
     import keras

@@ -61,13 +61,14 @@ def predict(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndar
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
-    """Loss (mean cross-entropy, nats; a probability counts as at least 1e-7, as in Keras), accuracy and top-5 accuracy (parts of 1).
+    """Loss (mean cross-entropy, nats), accuracy and top-5 accuracy (parts of 1).
 
-    Top-5 is 1 where there are no more than five classes."""
+    A probability counts as at least 1.2e-38, float32's smallest: Keras' floor of 1e-7 is not there where it trains from a softmax's logits (as on
+    TensorFlow), and an overfitted network passes it. Top-5 is 1 where there are no more than five classes."""
     own = probabilities[np.arange(len(labels)), labels]
     better = (probabilities > own[:, None]).sum(axis=1)
     return {
-        "loss": float(-np.log(np.clip(own, 1e-7, 1.0), dtype=np.float64).mean()),
+        "loss": float(-np.log(np.clip(own, np.finfo(np.float32).tiny, 1.0), dtype=np.float64).mean()),
         "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
         "top5_accuracy": float((better < TOP).mean()),
         "images": len(labels),

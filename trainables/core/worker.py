@@ -44,7 +44,6 @@ class Worker(tune.Trainable):
         self.task = task
         self.training: Training | None = None
         self.sent = task["reported"]
-        self.store = CheckpointStore(f"{task['checkpoints']}/{task['trial']:05d}")
 
     def step(self) -> dict[str, Any]:
         """One epoch, or the report of one that was checkpointed but perhaps never reported."""
@@ -67,6 +66,7 @@ class Worker(tune.Trainable):
         gc.collect()
         trainable = get_trainable(self.task["trainable"])
         training = Training(trainable, trainable.config(**self.task["config"]), open_dataset(Path(self.task["dataset_folder"])))
+        self.store = CheckpointStore(f"{self.task['checkpoints']}/{self.task['trial']:05d}")
         newest = self.store.load_newest()
         if newest:
             training.restore(*newest)

@@ -1,0 +1,56 @@
+"""The registry, and every source's contract."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import data_prep
+from data_prep import BadInput, check_source, source_names
+from data_prep.core.source import Source
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path.stem for path in (ROOT / "data_prep").glob("*.py") if path.stem != "__init__")
+
+
+def test_the_files_are_the_registry() -> None:
+    assert [name.partition(":")[0] for name, _ in source_names()] == [stem.replace("_", "-") for stem in FILES]
+    assert dict(source_names())["images:PATH"] == "a folder of your own, one sub-folder a class"
+
+
+@pytest.mark.parametrize("stem", FILES)
+def test_every_source(stem: str) -> None:
+    module = __import__(f"data_prep.{stem}", fromlist=["SOURCE"])
+    assert isinstance(module.SOURCE, Source)
+    assert module.SOURCE.summary
+    assert "\n" not in module.SOURCE.summary
+    front_page = module.__doc__ or ""
+    for fact in ("Where from:", "Licence:", "Size:", "Layout:"):
+        assert fact in front_page, fact
+
+
+@pytest.mark.parametrize("stem", FILES)
+def test_a_missing_source_is_refused_before_work(stem: str, tmp_path: Path) -> None:
+    name = f"{stem.replace('_', '-')}{':' + str(tmp_path) if stem == 'images' else ''}"
+    with pytest.raises(BadInput) as caught:
+        check_source(name, str(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_new_file_is_a_new_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_own.py").write_text(
+        "from data_prep.digits import _find\nfrom data_prep.core.source import Source\nSOURCE = Source('mine', _find)\n"
+    )
+    monkeypatch.setattr(data_prep, "__path__", [*data_prep.__path__, str(tmp_path)])
+    assert ("my-own", "mine") in source_names()
+    assert data_prep.prepare("my-own", size=8, root=tmp_path / "data").name == "my-own"
+
+
+def test_listing_imports_nothing_slow() -> None:
+    code = "import sys, data_prep; data_prep.source_names(); print(*({'sklearn', 'scipy', 'pandas', 'requests', 'tensorflow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

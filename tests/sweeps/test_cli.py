@@ -1,0 +1,240 @@
+"""Bad input ends with exit 2 and one line before any work; the rest of the command line is tested where runs are made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data_prep import source_names
+from sweeps.core.sweep import sweep_names
+from tests.sweeps import runs
+from tests.sweeps.conftest import Sweeps
+from trainables import trainable_names
+
+SETTINGS = ", ".join(
+    ["batch_size", "classes", "depth", "dropout", "epochs", "filters", "learning_rate", "seed", "size", "split_seed"]
+    + ["train_fraction", "validation_fraction"]
+)
+SWEEP_NAMES = ", ".join(sweep_names())
+
+
+def a_file(path: Path) -> None:
+    (path / "file").write_text("")
+
+
+def an_empty_sweep(path: Path) -> None:
+    (path / "mine.py").write_text("question = 'q'\n")
+
+
+def other_results(path: Path) -> None:
+    folder = path / "results" / "trials" / "sweep=a" / "run=b"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"trial_id": [1]}).to_parquet(folder / "part-0.parquet")
+
+
+def a_run(path: Path) -> None:
+    from sweeps.core.storage import RunStorage
+
+    RunStorage(str(path / "runs"), "one").create(runs.spec("one"))
+
+
+def a_cut_archive(path: Path) -> None:
+    (path / "tiny.zip").write_bytes(b"PK\x03\x04 and no more")
+
+
+def one_class(path: Path) -> None:
+    from PIL import Image
+
+    (path / "photos" / "cats").mkdir(parents=True)
+    for number in range(20):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path / "photos" / "cats" / f"{number}.png")
+
+
+def nothing(path: Path) -> None:
+    """The folder stays empty."""
+
+
+Given = Callable[[Path], None]
+
+BAD_INPUT: list[tuple[Given, list[str], str]] = [
+    (nothing, ["runn"], "No such command 'runn'. Did you mean 'run'? See `sweeps --help`."),
+    (nothing, ["run"], "Missing argument 'SWEEP'. See `sweeps --help`."),
+    (nothing, ["run", "dropout", "--smples", "4"], "No such option: --smples (Possible options: --samples, --set) See `sweeps --help`."),
+    (nothing, ["run", "dropuot"], f"there is no sweep 'dropuot': use one of {SWEEP_NAMES}, or the path of a .py file that defines SWEEP"),
+    (nothing, ["run", "mine.py"], "there is no file 'mine.py': give the path of a Python file that defines SWEEP"),
+    (
+        an_empty_sweep,
+        ["run", "mine.py"],
+        "mine.py must define SWEEP = Sweep(...), but it defines nothing of that name: add it (README, section 'Your own sweep')",
+    ),
+    (nothing, ["run", "dropout", "--set", "droput=0.5"], f"trainable 'cnn' has no setting 'droput': use one of {SETTINGS}"),
+    (nothing, ["run", "dropout", "--set", "dropout"], "--set takes key=value, but got 'dropout': write for example --set depth=3"),
+    (nothing, ["run", "dropout", "--set", "=1"], "--set takes key=value, but got '=1': write for example --set depth=3"),
+    (nothing, ["run", "dropout", "--set", "dropout=1"], "trainable 'cnn': dropout must be less than 1, but got 1: give another dropout"),
+    (
+        nothing,
+        ["run", "dropout", "--set", "dropout=-0.1"],
+        "trainable 'cnn': dropout must be greater than or equal to 0, but got -0.1: give another dropout",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--set", "dropout=lots"],
+        "trainable 'cnn': dropout must be a valid number, unable to parse string as a number, but got 'lots': give another dropout",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--set", "depth=2.5"],
+        "trainable 'cnn': depth must be a valid integer, got a number with a fractional part, but got 2.5: give another depth",
+    ),
+    (nothing, ["run", "dropout", "--set", "seed=3"], "the seed is not a setting but an option: give --seed N"),
+    (nothing, ["run", "dropout", "--seed", "-1"], "trainable 'cnn': seed must be greater than or equal to 0, but got -1: give another seed"),
+    (nothing, ["run", "dropout", "--epochs", "0"], "trainable 'cnn': epochs must be greater than or equal to 1, but got 0: give another epochs"),
+    (nothing, ["run", "dropout", "--samples", "0"], "--samples is a number of trials, at least 1, but got 0: give another"),
+    (nothing, ["run", "dropout", "--cpus", "0"], "--cpus is a number of cores a trial, at least 1, but got 0: give another"),
+    (nothing, ["run", "dropout", "--gpus", "-1"], "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got -1: give another"),
+    (nothing, ["run", "dropout", "--gpus", "1.5"], "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got 1.5: give another"),
+    (
+        nothing,
+        ["run", "dropout", "--time-budget", "3 hours"],
+        "a time budget is a number above 0 and a unit (s, m, h or d), but got '3 hours': write for example 3h",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--time-budget", "0s"],
+        "a time budget is a number above 0 and a unit (s, m, h or d), but got '0s': write for example 3h",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--run-name", "2026"],
+        "a run name starts with a letter and has only letters, digits, '.', '_' and '-', but got '2026': give another name",
+    ),
+    (
+        a_run,
+        ["run", "dropout", "--run-name", "one"],
+        "a new run needs a new name, but there is a run 'one' in runs: resume it, or give another --run-name",
+    ),
+    (a_file, ["run", "dropout", "--storage", "file"], "the storage must be writable, but 'file' is not (Not a directory): give another --storage"),
+    (
+        nothing,
+        ["run", "dropout", "--storage", "ftp://there/runs"],
+        "a storage is a folder or a URI that pyarrow reads (s3://...), but 'ftp://there/runs' is not: Unrecognized filesystem type in URI: "
+        "ftp://there/runs",
+    ),
+    (
+        a_file,
+        ["run", "dropout", "--results", "file"],
+        "results go to a folder that can be written, but 'file' cannot (File exists): give another --results folder",
+    ),
+    (
+        other_results,
+        ["run", "dropout"],
+        "results/trials/sweep=a/run=b/part-0.parquet has column trial_id of type int64, but this version writes string: "
+        "give another --results folder, or move the old one away",
+    ),
+    (nothing, ["resume", "one"], "there is no run 'one' in runs: it holds no runs; give --storage, or start one by `sweeps run`"),
+    (nothing, ["status", "one"], "there is no run 'one' in runs: it holds no runs; give --storage, or start one by `sweeps run`"),
+    (a_run, ["export", "two"], "there is no run 'two' in runs: there is one"),
+    (a_run, ["best", "one"], "a best model needs an epoch that was reported, but one has none yet: see `sweeps status one`"),
+    (nothing, ["data", "digits", "--size", "0"], "size must be a whole number of pixels from 1 to 2048, but got 0: use 32 or 64"),
+]
+
+
+@pytest.mark.parametrize(("given", "words", "text"), BAD_INPUT, ids=[" ".join(words) or "nothing" for _, words, _ in BAD_INPUT])
+def test_bad_input_is_one_line_and_exit_2(given: Given, words: list[str], text: str, sweeps: Sweeps, tmp_path: Path) -> None:
+    given(tmp_path)
+    before = sorted(path for path in tmp_path.rglob("*") if path.name != ".lock")
+    code, out, err = sweeps(*words)
+    assert err == f"error: {text}\n"
+    assert (code, out) == (2, "")
+    left = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - set(before) if path.name != ".lock"}
+    assert left <= {"results", "runs"}, "no data set was prepared"
+    assert not [path for path in tmp_path.rglob("journal*")], "no run was started"
+
+
+DATA_BAD_INPUT: list[tuple[Given, list[str]]] = [
+    (nothing, ["data", "imagenet"]),
+    (nothing, ["run", "dropout", "--data", "imagenet"]),
+    (nothing, ["data", "images:nowhere"]),
+    (nothing, ["run", "dropout", "--data", "images:nowhere"]),
+    (nothing, ["data", "tiny-imagenet", "--source", "nowhere.zip"]),
+    (nothing, ["data", "fashion-mnist", "--source", "nowhere"]),
+    (a_cut_archive, ["data", "tiny-imagenet", "--source", "tiny.zip"]),
+    (one_class, ["run", "dropout", "--data", "images:photos"]),
+    (nothing, ["run", "dropout", "--set", "classes=11", "--set", "size=16"]),
+    (nothing, ["run", "dropout", "--set", "train_fraction=0.999", "--set", "size=16"]),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), DATA_BAD_INPUT, ids=[" ".join(words) for _, words in DATA_BAD_INPUT])
+def test_bad_data_is_one_line_and_exit_2(given: Given, words: list[str], sweeps: Sweeps, tmp_path: Path) -> None:
+    """The texts are asserted in tests/data_prep."""
+    given(tmp_path)
+    code, _, err = sweeps(*words)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert ", but " in err
+    assert not list(tmp_path.rglob("journal*")), "no run was started"
+
+
+def test_no_words_show_the_help(sweeps: Sweeps) -> None:
+    code, out, err = sweeps()
+    assert (code, err) == (0, "")
+    assert all(f"  {verb} " in out for verb in ("list", "data", "plan", "run", "resume", "status", "export", "best"))
+
+
+def test_list_names_all_there_is(sweeps: Sweeps) -> None:
+    code, out, _ = sweeps("list")
+    assert code == 0
+    for name in [*sweep_names(), *trainable_names(), *(name for name, _ in source_names())]:
+        assert f"{name} " in out
+
+
+def test_data_twice_does_nothing_the_second_time(sweeps: Sweeps, tmp_path: Path) -> None:
+    code, out, _ = sweeps("data", "digits", "--size", "16")
+    assert code == 0
+    (folder,) = (path for path in (tmp_path / "data").iterdir() if path.is_dir())
+    assert f"digits: 1797 images, 10 classes, 16 px: {folder.relative_to(tmp_path)}\n" in out
+    made = (folder / "images.npy").stat().st_mtime_ns
+    assert sweeps("data", "digits", "--size", "16")[0] == 0
+    assert (folder / "images.npy").stat().st_mtime_ns == made
+
+
+def test_plan_says_what_a_run_would_do(sweeps: Sweeps, tmp_path: Path) -> None:
+    code, out, _ = sweeps("plan", "dropout", "--samples", "4", "--epochs", "7", "--data", "digits")
+    assert code == 0
+    assert "trials     4, by tpe, first dropout=0.25; dropout=0.0; dropout=0.5\n" in out
+    assert "epochs     at most 7 a trial, 28 in all; asha" in out
+    assert "time       not known: no run of cnn on digits at this size in runs yet\n" in out
+    assert not list(tmp_path.iterdir()), "a plan writes nothing"
+
+
+def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) -> None:
+    from sweeps.core.journal import Journal
+    from sweeps.core.storage import RunStorage
+
+    storage = RunStorage(str(tmp_path / "runs"), "one")
+    storage.create(runs.spec("one", dataset_source="digits"))
+    journal = Journal(storage)
+    journal.append("session", workers=2)
+    for row in runs.JOURNAL[1:4]:
+        journal.append(row["kind"], **{key: value for key, value in row.items() if key not in ("kind", "time")})
+    _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8")
+    assert "time       at most 40 s on 2 workers (4.00 s an epoch, as measured in one)\n" in out
+
+
+def test_status_without_runs(sweeps: Sweeps) -> None:
+    assert sweeps("status") == (0, "no runs in runs\n", "")
+
+
+def test_python_m_sweeps_is_the_same_program(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "sweeps", "run", "nope"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no sweep 'nope'")
+
+

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep import BadInput
+from sweeps import Sweep, uniform
+from sweeps.core.decide import WINDOW, Decisions, finished, is_rung, promoted
+from sweeps.core.journal import Journal
+from sweeps.core.spec import RunSpec
+from sweeps.core.storage import RunStorage
+from tests.sweeps import runs
+
+EPOCHS = 6
+
+
+def spec(**changes: Any) -> RunSpec:
+    sweep = Sweep(
+        question="q",
+        trainable="cnn",
+        space={"dropout": uniform(0.0, 0.7)},
+        known_points=({"dropout": 0.25},),
+        fixed={"epochs": EPOCHS},
+        grace_epochs=2,
+        reduction_factor=3,
+        startup=3,
+    )
+    return runs.spec("run", sweep=sweep, samples=12, **changes)
+
+
+def open_journal(tmp_path: Path, made: RunSpec) -> Journal:
+    storage = RunStorage(str(tmp_path), made.run)
+    if not storage.exists():
+        storage.create(made)
+    return Journal(storage)
+
+
+def result(config: dict[str, Any], epoch: int) -> dict[str, Any]:
+    """A trial's epoch: a function of its configuration, as real training is."""
+    row = runs.result(1, epoch, 0.0, round(1 - (config["dropout"] - 0.4) ** 2 - 0.1 / epoch, 6))
+    return {key: value for key, value in row.items() if key not in ("kind", "trial", "time", "stop")}
+
+
+def work(tmp_path: Path, made: RunSpec, workers: int, steps: int | None = None, order: int = 0) -> Journal:
+    """A session that reports `steps` epochs (None: all) on so many workers, `order` rotating whose turn it is; then it is cut off."""
+    journal = open_journal(tmp_path, made)
+    journal.append("session", workers=workers)
+    decisions = Decisions(made, journal)
+    running = decisions.open_trials()
+    done = 0
+    while not decisions.searched:
+        while len(running) < workers and not decisions.exhausted and not decisions.waiting():
+            running.append(decisions.suggest())
+        trial = running[(done * 7 + order) % len(running)]
+        done += 1
+        if decisions.report(trial.index, result(trial.config, trial.last_epoch + 1)):
+            running.remove(trial)
+        if steps is not None and done >= steps:
+            break
+    return journal
+
+
+def outcome(journal: Journal) -> dict[int, Any]:
+    """Configurations, curves and ends."""
+    return {
+        trial.index: (trial.config, [row["val_accuracy"] for row in trial.epochs.values()], trial.end and trial.end["reason"])
+        for trial in journal.state.trials.values()
+    }
+
+
+def test_rungs() -> None:
+    assert [epoch for epoch in range(1, 60) if is_rung(epoch, 2, 3)] == [2, 6, 18, 54]
+    assert [epoch for epoch in range(1, 20) if is_rung(epoch, 1, 2)] == [1, 2, 4, 8, 16]
+    assert [epoch for epoch in range(1, 60) if is_rung(epoch, 6, 3)] == [6, 18, 54]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "peers", "goes_on"),
+    [
+        (0.1, [], True),
+        (0.1, [0.9], True),
+        (0.1, [0.9, 0.8], False),
+        (0.85, [0.9, 0.8], False),
+        (0.95, [0.9, 0.8], True),
+        (0.9, [0.9, 0.8], True),
+        (0.5, [0.9, 0.6, 0.4, 0.3, 0.2], False),
+        (0.7, [0.9, 0.6, 0.4, 0.3, 0.2], True),
+    ],
+)
+def test_the_best_third_goes_on(accuracy: float, peers: list[float], goes_on: bool) -> None:
+    assert promoted(accuracy, peers, 3) is goes_on
+
+
+def test_a_run_comes_to_its_end(tmp_path: Path) -> None:
+    made = spec()
+    journal = work(tmp_path, made, 2)
+    ends = [trial.end["reason"] for trial in journal.state.trials.values() if trial.end]
+    assert len(ends) == 12
+    assert set(ends) == {"epochs", "asha"}
+    assert all(trial.last_epoch == EPOCHS for trial in journal.state.trials.values() if trial.status == "completed")
+    assert not finished(made, journal.state), "its best model is not measured yet"
+
+
+def test_a_resume_searches_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """On one worker the order of arrival is fixed, so an interrupted search must equal a calm one, wherever it was cut."""
+    made = spec()
+    calm = outcome(work(tmp_path / "calm", made, 1))
+    for steps in range(1, 30, 4):
+        folder = tmp_path / str(steps)
+        work(folder, made, 1, steps)
+        work(folder, made, 1, 3)
+        assert outcome(work(folder, made, 1)) == calm
+
+
+def test_in_trial_order_neither_workers_nor_kills_matter(tmp_path: Path) -> None:
+    made = spec(deterministic=True)
+    calm = outcome(work(tmp_path / "calm", made, 1))
+    for workers, order in ((2, 0), (2, 1), (3, 2), (4, 5)):
+        folder = tmp_path / f"{workers}-{order}"
+        for steps in (1, 5, 9):
+            work(folder, made, workers, steps, order)
+        assert outcome(work(folder, made, workers, None, order)) == calm
+    assert WINDOW < 12, "or nothing would have been learned"
+
+
+def test_a_repeated_report_changes_nothing(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, spec())
+    journal.append("session", workers=1)
+    decisions = Decisions(spec(), journal)
+    trial = decisions.suggest()
+    for _ in range(2):
+        assert not decisions.report(trial.index, result(trial.config, 1))
+    assert [row["kind"] for row in journal.rows] == ["session", "suggest", "result"]
+
+
+def test_a_verdict_that_was_not_carried_out_is(tmp_path: Path) -> None:
+    """Killed between the result that ends a trial and its end."""
+    made = spec()
+    journal = work(tmp_path, made, 1, EPOCHS)
+    assert journal.rows[-1]["kind"] == "end"
+    file = tmp_path / "run" / "journal.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-1]))
+    again = open_journal(tmp_path, made)
+    assert again.state.trials[1].status == "running"
+    Decisions(made, again)
+    assert again.state.trials[1].status == "completed"
+
+
+def test_the_time_budget_counts_sessions_not_pauses(tmp_path: Path) -> None:
+    made = spec(time_budget_seconds=100.0)
+    journal = open_journal(tmp_path, made)
+    for row in (
+        {"kind": "session", "time": 1000.0, "workers": 1},
+        runs.suggest(1, 0) | {"time": 1001.0, "config": made.sweep.config({"dropout": 0.25}, made.seed).model_dump()},
+        {**runs.result(1, 1, 0, 0.5), "time": 1060.0},
+    ):
+        journal._log.append(row)
+    journal = open_journal(tmp_path, made)
+    assert journal.state.elapsed_seconds == 60.0
+    assert not finished(made, journal.state)
+    journal.append("session", workers=1)
+    assert not Decisions(made, journal).out_of_time()
+    journal.state.earlier_seconds = 101.0
+    decisions = Decisions(made, journal)
+    assert decisions.out_of_time()
+    assert decisions.searched
+    assert journal.state.trials[1].end is not None
+    assert (journal.state.trials[1].status, journal.state.trials[1].end["reason"]) == ("stopped", "time budget")
+
+
+def test_a_search_that_does_not_repeat_itself_is_refused(tmp_path: Path) -> None:
+    made = spec()
+    work(tmp_path, made, 1, 3)
+    file = tmp_path / "run" / "journal.jsonl"
+    file.write_text(file.read_text().replace('"dropout":0.25', '"dropout":0.26'))
+    with pytest.raises(BadInput, match=r"^a resumed search repeats its suggestions, but trial 1 of run came out as .* install the versions of its run\.json"):
+        Decisions(made, open_journal(tmp_path, made))
+
+
+def test_a_failed_trial_is_neither_best_nor_a_peer_of_its_successors(tmp_path: Path) -> None:
+    made = spec()
+    journal = open_journal(tmp_path, made)
+    journal.append("session", workers=1)
+    decisions = Decisions(made, journal)
+    first, second = decisions.suggest(), decisions.suggest()
+    decisions.report(first.index, {**result(first.config, 1), "val_accuracy": 0.99})
+    decisions.report(second.index, {**result(second.config, 1), "val_accuracy": 0.5})
+    decisions.fail(first.index, "diverged: train_loss is nan in epoch 2")
+    decisions.fail(first.index, "a second time")
+    assert journal.state.best_trial is second
+    assert first.error == "diverged: train_loss is nan in epoch 2"

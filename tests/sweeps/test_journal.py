@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from data_prep import BadInput
+from sweeps.core.journal import SEGMENT_ROWS, Journal, read_state
+from sweeps.core.storage import RunStorage
+from tests.sweeps import runs
+
+CONFIG = runs.suggest(1, 0)["config"]
+
+
+def storage(tmp_path: Path, run: str = "run") -> RunStorage:
+    made = RunStorage(str(tmp_path), run)
+    made.create(runs.spec(run))
+    return made
+
+
+def object_store(tmp_path: Path) -> RunStorage:
+    """A storage that is treated as an object store: no append, no rename, and files appear when they are closed."""
+    made = RunStorage(str(tmp_path), "run")
+    made.system, made.folder, made.local = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "run", False
+    (tmp_path / "run" / "journal").mkdir(parents=True)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["local", "objects"])
+def test_what_is_appended_is_read_back(tmp_path: Path, kind: str) -> None:
+    made = storage(tmp_path) if kind == "local" else object_store(tmp_path)
+    first = Journal(made)
+    first.append("session", workers=2)
+    for trial in range(1, SEGMENT_ROWS + 20):
+        first.append("suggest", trial=trial, config=CONFIG)
+    second = Journal(made)
+    assert second.rows == first.rows
+    second.append("end", trial=1, status="failed", reason="error", error="no")
+    state = read_state(made)
+    assert len(state.trials) == SEGMENT_ROWS + 19
+    assert state.trials[1].error == "no"
+
+
+def test_segments_are_numbered_and_of_a_bounded_size(tmp_path: Path) -> None:
+    journal = Journal(object_store(tmp_path))
+    for trial in range(1, 2 * SEGMENT_ROWS + 2):
+        journal.append("suggest", trial=trial, config=CONFIG)
+    folder = tmp_path / "run" / "journal"
+    assert sorted(path.name for path in folder.iterdir()) == ["000001.jsonl", "000002.jsonl", "000003.jsonl"]
+    assert [len(path.read_text().splitlines()) for path in sorted(folder.iterdir())] == [SEGMENT_ROWS, SEGMENT_ROWS, 1]
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"kind":"sugg', b'{"kind":"session","time":1.0}'])
+def test_a_torn_last_line_is_cut_off(tmp_path: Path, torn: bytes) -> None:
+    made = storage(tmp_path)
+    Journal(made).append("session", workers=1)
+    file = Path(made.folder, "journal.jsonl")
+    whole = file.read_bytes()
+    file.write_bytes(whole + torn)
+    assert len(read_state(made).sessions) == 1
+    journal = Journal(made)
+    journal.append("session", workers=2)
+    assert file.read_bytes().startswith(whole + b'{"kind":"session"')
+    assert [row["workers"] for row in Journal(made).rows] == [1, 2]
+
+
+def test_a_damaged_line_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
+    made = storage(tmp_path)
+    Journal(made).append("session", workers=1)
+    file = Path(made.folder, "journal.jsonl")
+    file.write_bytes(file.read_bytes() + b"garbage\n" + file.read_bytes())
+    with pytest.raises(BadInput) as refused:
+        Journal(made)
+    assert str(refused.value) == f"every line of a journal is JSON, but line 2 of {file} is damaged: restore the file, or start a new run"
+
+
+def test_a_row_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    made = storage(tmp_path)
+    Path(made.folder, "journal.jsonl").write_text('{"kind":"fork","time":1}\n')
+    with pytest.raises(BadInput) as refused:
+        read_state(made)
+    text = "a journal holds rows that this version knows, but that of run does not (journal rows are of a known kind, but got 'fork'): "
+    assert str(refused.value) == text + "use the version that wrote it"
+
+
+def test_a_number_that_json_has_not_is_refused_at_once(tmp_path: Path) -> None:
+    journal = Journal(storage(tmp_path))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        journal.append("session", workers=float("nan"))
+    assert journal.rows == []
+
+
+@pytest.mark.kill
+def test_kill_9_at_any_moment_leaves_whole_rows(tmp_path: Path) -> None:
+    """A writer is killed eight times; what it had said was written is there each time, in order and once."""
+    made = storage(tmp_path)
+    Journal(made).append("session", workers=1)
+    code = (
+        "import sys; from sweeps.core.journal import Journal; from sweeps.core.storage import RunStorage\n"
+        f"journal = Journal(RunStorage({str(tmp_path)!r}, 'run'))\n"
+        "trial = len(journal.state.trials)\n"
+        "while True:\n"
+        f"    trial += 1; journal.append('suggest', trial=trial, config={CONFIG!r}); print(trial, flush=True)\n"
+    )
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout
+            said = [int(writer.stdout.readline()) for _ in range(5)]
+            time.sleep(0.02)
+            os.kill(writer.pid, signal.SIGKILL)
+            said += [int(line) for line in writer.stdout.read().splitlines() if line]
+        rows = [json.loads(line) for line in Path(made.folder, "journal.jsonl").read_bytes().split(b"\n")[1:-1]]
+        assert [row["trial"] for row in rows] == list(range(1, len(rows) + 1))
+        assert len(rows) >= max(said)

@@ -1,0 +1,177 @@
+"""Real runs on real Ray: from the command line to Parquet."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_prep import open_dataset, split
+from sweeps.core.journal import read_state
+from sweeps.core.storage import RunStorage
+from tests.data_prep.archives import make_tiny_imagenet
+from tests.sweeps.conftest import Sweeps
+
+# A small network on small images: seconds a trial, the same code as ever.
+SMALL = ["--set", "size=16", "--set", "filters=4", "--set", "depth=2"]
+
+pytestmark = pytest.mark.usefixtures("ray")
+
+
+def frames(results: Path) -> dict[str, pd.DataFrame]:
+    return {name: pd.read_parquet(results / name) for name in ("trials", "epochs", "best_models", "class_reports")}
+
+
+def test_a_run_from_start_to_table(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    words = ["run", "dropout", "--samples", "3", "--epochs", "3", *SMALL, "--data-root", str(data_root), "--run-name", "one", "--seed", "3"]
+    code, out, err = sweeps(*words)
+    assert (code, err) == (0, "")
+    assert out.startswith("one: How much dropout generalises best? cnn on digits (1797 images)\n")
+    assert len(re.findall(r"^trial 0000[123] completed: dropout=\S+: val_accuracy 0\.\d{4} at epoch \d of 3$", out, re.MULTILINE)) == 3
+    assert "Best of one: trial 0000" in out
+
+    tables = frames(tmp_path / "results")
+    trials = tables["trials"].set_index("trial_id")
+    assert list(trials["params_dropout"]) == [0.25, 0.0, 0.5], "the known points first"
+    assert set(trials["params_filters"]) == {4}
+    assert list(trials["status"]) == ["completed"] * 3
+    assert list(trials["epochs_trained"]) == [3] * 3
+    assert len(tables["epochs"]) == 9
+    assert trials["parameters"].nunique() == 1
+    best = tables["best_models"].iloc[0]
+    assert best["val_accuracy"] == trials["val_accuracy"].max()
+    assert len(tables["class_reports"]) == 10
+    assert tables["class_reports"]["support"].sum() == best["test_images"] == 539
+    assert f"{best['test_accuracy']:.4f}" in out
+    assert f"| {best['test_accuracy']:.4f} |" in (tmp_path / "results" / "best_models.md").read_text()
+    counted = duckdb.sql(f"select run, count(*) from read_parquet('{tmp_path}/results/epochs/**/*.parquet', hive_partitioning=true) group by run")
+    assert counted.fetchall() == [("one", 9)]
+
+    code, out, _ = sweeps("resume", "one")
+    assert (code, out) == (0, "one is finished: nothing to do. `sweeps best one` shows its best model.\n")
+
+    before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.parquet")}
+    assert sweeps("export", "one")[:2] == (0, "one: 3 trials, 9 epochs written to results\n")
+    assert {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.parquet")} == before
+
+    code, out, err = sweeps("best", "one", "--save", "best.keras")
+    assert (code, err) == (0, "")
+    model = keras.models.load_model(tmp_path / "best.keras")
+    (folder,) = data_root.glob("digits-16px-*")
+    dataset = open_dataset(folder)
+    test = split(dataset.labels, seed=0).test
+    predicted = model.predict(np.asarray(dataset.images[test]), verbose=0).argmax(axis=1)
+    assert (predicted == dataset.labels[test]).mean() == pytest.approx(best["test_accuracy"], abs=1e-9)
+
+    code, out, _ = sweeps("status", "one")
+    assert "0 running, 3 completed, 0 stopped, 0 failed; 9 epochs in " in out
+    assert out.endswith("finished\n")
+    assert re.search(r"^one +3 +9 +0\.\d{4} +finished$", sweeps("status")[1], re.MULTILINE)
+
+
+def test_tiny_imagenets_layout_is_trained_on(sweeps: Sweeps, tmp_path: Path) -> None:
+    archive = make_tiny_imagenet(tmp_path / "tiny-imagenet-200.zip", classes=4, images_per_class=60, grey=3, broken=1)
+    code, out, _ = sweeps("data", "tiny-imagenet", "--source", str(archive), "--size", "16")
+    assert code == 0
+    assert "tiny-imagenet: 239 images, 4 classes, 16 px, 1 skipped" in out
+    code, out, _ = sweeps("run", "depth", "--data", "tiny-imagenet", "--samples", "2", "--epochs", "2", "--set", "size=16", "--set", "filters=4")
+    assert code == 0
+    tables = frames(tmp_path / "results")
+    assert list(tables["trials"]["params_depth"]) == [3, 2]
+    assert list(tables["trials"]["dataset"].unique()) == ["tiny-imagenet"]
+    assert len(tables["class_reports"]) == 4
+
+
+def readme_example() -> str:
+    """The complete sweep file that README shows."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("## Your own sweep")[2]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+
+
+def test_readmes_own_sweep_runs(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_sweep.py").write_text(readme_example())
+    words = ["run", "my_sweep.py", "--samples", "2", "--epochs", "1", "--data", "digits", *SMALL[:4], "--data-root", str(data_root)]
+    assert sweeps(*words)[0] == 0
+    trials = frames(tmp_path / "results")["trials"]
+    assert list(trials["sweep"].unique()) == ["my_sweep"]
+
+
+def test_a_trial_that_diverges_fails_alone(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from sweeps import Sweep, choice\n"
+        "SWEEP = Sweep(question='Which rate?', trainable='cnn', space={'learning_rate': choice(1e-3, 10.0)}, searcher='grid',\n"
+        "              scheduler='none', samples=2, fixed={'epochs': 6, 'size': 16, 'filters': 64, 'depth': 3})\n"
+    )
+    # A rate of 10 need not give a loss that is no number; images of one bright pixel do not help either: so the data set is poisoned instead.
+    code, out, _ = sweeps("run", "mine.py", "--data", "digits", "--data-root", str(data_root), "--run-name", "mine")
+    trials = frames(tmp_path / "results")["trials"].set_index("params_learning_rate")
+    assert trials.loc[1e-3, "status"] == "completed"
+    print(out, trials.T)
+
+
+class Killer(threading.Thread):
+    """Kills the worker of the run's first trial once that has reported an epoch."""
+
+    def __init__(self, storage: RunStorage) -> None:
+        super().__init__(daemon=True)
+        self.storage, self.killed = storage, 0
+
+    def run(self) -> None:
+        for _ in range(600):
+            time.sleep(0.05)
+            if not self.storage.exists():
+                continue
+            trial = read_state(self.storage).trials.get(1)
+            if trial and trial.epochs:
+                self.killed = trial.epochs[1]["pid"]
+                os.kill(self.killed, signal.SIGKILL)
+                return
+
+
+def test_a_lost_worker_costs_a_restart_and_no_number(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    words = ["run", "dropout", "--samples", "1", "--epochs", "8", *SMALL, "--data-root", str(data_root)]
+    assert sweeps(*words, "--run-name", "calm")[0] == 0
+    killer = Killer(RunStorage(str(tmp_path / "runs"), "killed"))
+    killer.start()
+    assert sweeps(*words, "--run-name", "killed")[0] == 0
+    killer.join()
+    assert killer.killed
+    tables = frames(tmp_path / "results")
+    trials = tables["trials"].set_index("run")
+    assert dict(trials["restarts"]) == {"calm": 0, "killed": 1}
+    metrics = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    curves = {run: frame[metrics].reset_index(drop=True) for run, frame in tables["epochs"].groupby("run", observed=True)}
+    pd.testing.assert_frame_equal(curves["calm"], curves["killed"], check_exact=True)
+    rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "runs" / "killed" / "journal.jsonl").read_text().splitlines()]
+    reported = [row["epoch"] for row in rows if row["kind"] == "result"]
+    assert reported == list(range(1, 9)), "each epoch once, in order"
+
+
+def test_a_time_budget_ends_the_run_with_a_measured_model(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    words = ["run", "dropout", "--samples", "50", "--epochs", "200", *SMALL, "--data-root", str(data_root), "--time-budget", "12s"]
+    started = time.time()
+    assert sweeps(*words, "--run-name", "short")[0] == 0
+    assert time.time() - started < 40
+    tables = frames(tmp_path / "results")
+    assert set(tables["trials"]["status"]) == {"stopped"}
+    assert bool(tables["best_models"]["evaluated"].iloc[0])
+    assert sweeps("resume", "short")[1].startswith("short is finished: nothing to do.")
+
+
+def test_a_cluster_without_room_is_refused(sweeps: Sweeps, data_root: Path) -> None:
+    code, _, err = sweeps("run", "dropout", *SMALL, "--data-root", str(data_root), "--gpus", "1")
+    assert code == 2
+    asks = "a trial runs on one node, but it asks for 1 CPUs and 1 GPUs and the largest node has 2 and 0"
+    assert err == f"error: {asks}: lower --cpus or --gpus\n"

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep import BadInput
+from sweeps import Sweep, choice, integers, log_uniform, uniform
+from sweeps.core.sweep import load_sweep, sweep_names
+
+
+def sweep(**changes: Any) -> Sweep:
+    return Sweep(**{"question": "How much?", "trainable": "cnn", "space": {"dropout": uniform(0.0, 0.5)}, **changes})
+
+
+def test_settings_are_fixed_and_then_not_searched() -> None:
+    made = sweep(space={"dropout": uniform(0, 0.5), "depth": choice(1, 2)}, known_points=({"dropout": 0.1, "depth": 1}, {"dropout": 0.1, "depth": 2}))
+    fixed = made.with_settings({"depth": 2})
+    assert list(fixed.space) == ["dropout"]
+    assert fixed.fixed == {"depth": 2}
+    assert fixed.known_points == ({"dropout": 0.1},), "equal points are tried once"
+    assert fixed.config({"dropout": 0.3}, 5).model_dump() | {"depth": 2, "dropout": 0.3, "seed": 5} == fixed.config({"dropout": 0.3}, 5).model_dump()
+
+
+def test_a_sweep_is_stored_and_read_whole() -> None:
+    made = sweep(space={"dropout": uniform(0, 0.5), "depth": integers(1, 3), "learning_rate": log_uniform(1e-4, 1e-2), "batch_size": choice(32, 64)})
+    assert Sweep.model_validate_json(made.model_dump_json()) == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"trainable": "vit"}, "there is no trainable 'vit': use one of "),
+        ({"space": {"droput": uniform(0, 0.5)}}, "trainable 'cnn' has no setting 'droput': use one of batch_size, classes, depth, "),
+        ({"fixed": {"droput": 0.5}}, "trainable 'cnn' has no setting 'droput': use one of batch_size, classes, depth, "),
+        ({"space": {"dropout": uniform(0, 1.5)}}, "trainable 'cnn': dropout must be less than 1, but got 1.5: give another dropout"),
+        ({"fixed": {"epochs": 0}}, "trainable 'cnn': epochs must be greater than or equal to 1, but got 0: give another epochs"),
+        (
+            {"space": {"size": choice(32, 64)}},
+            "'size' is one value in a run, but the sweep searches over it: move it to `fixed`, or start a run per value",
+        ),
+        (
+            {"searcher": "grid"},
+            "a grid needs choice(...) or integers(...), but 'dropout' is uniform: list its values, or use another searcher",
+        ),
+        (
+            {"known_points": ({"depth": 2},)},
+            "a known point gives every key of the space (dropout), but got {'depth': 2}: complete it",
+        ),
+        ({"known_points": ({"dropout": -1},)}, "trainable 'cnn': dropout must be greater than or equal to 0, but got -1: give another dropout"),
+    ],
+)
+def test_an_impossible_trial_is_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        sweep(**changes).check()
+    assert str(refused.value).startswith(text)
+
+
+def test_shipped_sweeps_are_found_by_their_files() -> None:
+    files = {path.stem for path in (Path(__file__).parents[2] / "sweeps").glob("*.py")} - {"__init__", "__main__"}
+    assert set(sweep_names()) == files
+    assert {"dropout", "depth"} <= files
+
+
+def test_a_users_own_file(tmp_path: Path) -> None:
+    file = tmp_path / "my_sweep.py"
+    file.write_text("from sweeps import Sweep, choice\nSWEEP = Sweep(question='q', trainable='cnn', space={'depth': choice(1, 2)})\n")
+    name, made = load_sweep(str(file))
+    assert (name, made.space) == ("my_sweep", {"depth": choice(1, 2)})
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "there is no file '{file}': give the path of a Python file that defines SWEEP"),
+        ("", "{file} must define SWEEP = Sweep(...), but it defines nothing of that name: add it (README, section 'Your own sweep')"),
+        ("SWEEP = {}", "{file} must define SWEEP = Sweep(...), but it defines dict: add it (README, section 'Your own sweep')"),
+        ("import nothing_like_that", "{file} must run as Python, but got ModuleNotFoundError: No module named 'nothing_like_that': mend that line"),
+        ("SWEEP = Sweep(", "{file} must run as Python, but got SyntaxError: '(' was never closed (bad.py, line 1): mend that line"),
+        (
+            "from sweeps import *\nfrom sweeps import Sweep\nSWEEP = Sweep(question='q', trainable='cnn', spce={})",
+            "sweep '{file}' needs 'space', which is not given: add it",
+        ),
+        (
+            "from sweeps import Sweep, uniform\nSWEEP = Sweep(question='q', trainable='cnn', space={'dropout': uniform(0.5, 0.1)})",
+            "sweep '{file}': low must be less than high, but got low=0.5 and high=0.1: swap or widen them",
+        ),
+    ],
+)
+def test_a_users_file_that_is_no_sweep(tmp_path: Path, content: str | None, text: str) -> None:
+    file = tmp_path / "bad.py"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(BadInput) as refused:
+        load_sweep(str(file))
+    assert str(refused.value) == text.format(file=file)
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(BadInput) as refused:
+        load_sweep("dropuot")
+    names = ", ".join(sweep_names())
+    assert str(refused.value) == f"there is no sweep 'dropuot': use one of {names}, or the path of a .py file that defines SWEEP"

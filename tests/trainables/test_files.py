@@ -1,0 +1,140 @@
+"""Files are written whole or not at all, on a disk and elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from data_prep import BadInput
+from tests.trainables.trials import ROOT
+from trainables.core import files
+
+LOCAL = fs.LocalFileSystem()
+# A writer that dies when the content is written but the file not yet renamed.
+KILLED = """
+import os, sys
+from pyarrow import fs
+from trainables.core import files
+os.fsync = lambda handle: os.kill(os.getpid(), 9)
+files.write(fs.LocalFileSystem(), sys.argv[1], b"new" * 1000)
+"""
+# A writer that has room for 100 bytes.
+NO_ROOM = """
+import resource, sys
+from pyarrow import fs
+from trainables.core import files
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    files.write(fs.LocalFileSystem(), sys.argv[1], b"new" * 1000)
+except OSError as error:
+    print(error.strerror, end="")
+"""
+
+
+def writer(code: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c.bin"
+    for content in (b"long content", b"short", b""):
+        files.write(LOCAL, str(path), content)
+        assert files.read(LOCAL, str(path)) == content
+    assert os.listdir(path.parent) == ["c.bin"]
+
+
+def test_a_killed_writer_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "c.bin"
+    path.write_bytes(b"old")
+    done = writer(KILLED, path)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert path.read_bytes() == b"old"
+    # Its draft is there, whole or not, but nobody takes it for a file.
+    assert len(os.listdir(tmp_path)) == 2
+    assert files.names(LOCAL, str(tmp_path)) == ["c.bin"]
+    files.write(LOCAL, str(path), b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "c.bin"
+    path.write_bytes(b"old")
+    done = writer(NO_ROOM, path)
+    assert (done.returncode, done.stdout) == (0, "File too large"), done.stderr
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["c.bin"]
+
+
+def test_a_reader_sees_one_or_the_other(tmp_path: Path) -> None:
+    path = str(tmp_path / "c.bin")
+    contents = [b"a" * 100_000, b"b" * 50_000]
+    files.write(LOCAL, path, contents[0])
+    seen, stop = [], threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            seen.append(files.read(LOCAL, path))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for turn in range(100):
+        files.write(LOCAL, path, contents[turn % 2])
+    stop.set()
+    reader.join()
+    assert seen
+    assert set(seen) <= set(contents)
+
+
+def test_names(tmp_path: Path) -> None:
+    assert files.names(LOCAL, str(tmp_path / "none")) == []
+    for name in ("b", "a", ".hidden", ".a.77.tmp"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "deeper").write_bytes(b"")
+    assert files.names(LOCAL, str(tmp_path)) == ["a", "b"]
+
+
+def test_read_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.read(LOCAL, str(tmp_path / "none"))
+
+
+def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for location in ("runs/one", str(tmp_path / "runs/one"), (tmp_path / "runs/one").as_uri()):
+        system, path = files.resolve(location)
+        assert files.is_local(system)
+        assert path == str(tmp_path / "runs/one")
+
+
+def test_other_file_systems() -> None:
+    system, path = files.resolve("mock:///bucket/run")
+    assert not files.is_local(system)
+    assert path == "bucket/run"
+    assert files.names(system, path) == []
+    system.create_dir(path)
+    for content in (b"long content", b"short"):
+        files.write(system, f"{path}/c.bin", content)
+        assert files.read(system, f"{path}/c.bin") == content
+    assert files.names(system, path) == ["c.bin"]
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("nope://bucket/run", "Unrecognized filesystem type in URI: nope://bucket/run"),
+        ("s3:///run", "Missing bucket name in S3 URI"),
+        ("://run", "Cannot parse URI: '://run' due to syntax error at character ':' (position 0)"),
+    ],
+)
+def test_bad_uri(location: str, reason: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        files.resolve(location)
+    assert str(caught.value) == f"a storage is a folder or a URI that pyarrow reads (s3://...), but {location!r} is not: {reason}"

@@ -1,0 +1,106 @@
+"""Steps: the compiled path of TensorFlow is the public path of every backend, only faster; and JAX trains."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_prep import Dataset
+from tests.trainables.trials import assert_same_arrays, in_new_process, training
+from trainables.core import steps
+from trainables.core.training import Training, batches
+
+# Train on JAX: an epoch, its state through a file to a fresh network, an epoch there; and two epochs in one go.
+ON_JAX = """
+import json, sys
+from pathlib import Path
+
+import keras
+
+from data_prep import open_dataset
+from tests.trainables.trials import metrics, training
+from trainables.core.checkpoint import CheckpointStore
+
+dataset = open_dataset(Path(sys.argv[1]))
+settings = {"classes": None, "filters": 8, "dropout": 0.1, "batch_size": 32, "learning_rate": 0.01, "seed": 1}
+calm, store = training(dataset, **settings), CheckpointStore(sys.argv[2])
+calm.run_epoch()
+store.save(calm.state(), calm.history, 1)
+calm.run_epoch()
+resumed = training(dataset, **settings)
+resumed.restore(*store.load(1))
+resumed.run_epoch()
+print(json.dumps([keras.backend.backend(), *([metrics(result) for result in each.history] for each in (calm, resumed))]))
+"""
+
+
+def in_batches(one: Training, rows: np.ndarray, size: int = 64) -> list[steps.Batch]:
+    return [one.gather(part) for part in batches(rows, size)]
+
+
+def weights(one: Training) -> list[np.ndarray]:
+    return [value for value in one.state().values() if value.dtype == np.float32]
+
+
+def test_compiled_steps_are_keras_own(digits16: Dataset) -> None:
+    compiled, public = (training(digits16, seed=2) for _ in range(2))
+    rows = compiled.split.train
+    for _ in range(2):
+        one = steps.train_steps(compiled.model, in_batches(compiled, rows))
+        other = steps._on_batch(public.model.train_on_batch, in_batches(public, rows))
+        assert one == pytest.approx(other, abs=1e-6)
+        assert set(one) == {"loss", "accuracy"}
+    for mine, theirs in zip(weights(compiled), weights(public), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    rows = compiled.split.test
+    one = steps.test_steps(compiled.model, in_batches(compiled, rows))
+    other = steps._on_batch(compiled.model.test_on_batch, in_batches(compiled, rows))
+    assert one == pytest.approx(other, abs=1e-6)
+
+
+@pytest.mark.parametrize("path", [steps.test_steps, lambda model, given: steps._on_batch(model.test_on_batch, given)])
+def test_means_are_over_images(digits16: Dataset, path: Callable[..., dict[str, float]]) -> None:
+    """Against numpy, and whatever the batches: 108 images in 64 and 44, one by one in part, or all at once; no call sees the one before."""
+    one = training(digits16)
+    one.run_epoch()
+    rows = one.split.test
+    probabilities, labels = one.model.predict(digits16.images[rows], verbose=0), digits16.labels[rows]
+    own = probabilities[np.arange(len(rows)), labels]
+    expected = {"loss": -np.log(own).mean(), "accuracy": (probabilities.argmax(axis=1) == labels).mean()}
+    before = one.state()
+    for size in (64, 107, 108):
+        assert path(one.model, in_batches(one, rows, size)) == pytest.approx(expected, abs=1e-5)
+    assert_same_arrays(one.state(), before)
+
+
+def test_batches_are_taken_one_by_one(digits16: Dataset) -> None:
+    """From a generator, with no batch gathered before the one before it is trained on."""
+    one = training(digits16)
+    iterations: list[int] = []
+
+    def given() -> Any:
+        for batch in in_batches(one, one.split.train):
+            iterations.append(int(one.model.optimizer.iterations.numpy()))
+            yield batch
+
+    steps.train_steps(one.model, given())
+    assert iterations == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None and "CI" not in os.environ,
+    reason="jax is not installed: pip install '.[jax]'; where CI is set this test fails instead",
+)
+def test_jax(digits16: Dataset, tmp_path: Path) -> None:
+    backend, calm, resumed = in_new_process(ON_JAX, str(digits16.path), str(tmp_path), KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
+    assert backend == "jax"
+    # Chance is 0.1.
+    assert calm[0]["train_accuracy"] > 0.25
+    assert calm[1]["train_loss"] < calm[0]["train_loss"]
+    assert resumed == calm

@@ -1,0 +1,62 @@
+"""Small real trials, for the tests of this folder.
+
+from tests.trainables.trials import training
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep import Dataset
+from trainables import get_trainable
+
+if TYPE_CHECKING:
+    from trainables.core.training import Arrays, Training
+
+ROOT = Path(__file__).parents[2]
+# Two classes are 360 images: an epoch is 30 ms. 227 train, in 3 full batches of 64 and one of 35.
+TINY: dict[str, Any] = {"size": 16, "classes": 2, "depth": 1, "filters": 4, "dropout": 0.3}
+METRICS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+def training(dataset: Dataset, **settings: Any) -> Training:
+    """A `cnn` at its start: TINY but for these settings."""
+    from trainables.core.training import Training
+
+    cnn = get_trainable("cnn")
+    return Training(cnn, cnn.config(**{**TINY, **settings}), dataset)
+
+
+def metrics(result: dict[str, Any]) -> dict[str, Any]:
+    """What depends on the trial alone, not on the machine or the hour."""
+    return {name: result[name] for name in METRICS}
+
+
+def assert_same_arrays(one: Arrays, other: Arrays) -> None:
+    """To the last bit, and of the same types."""
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert value.dtype == other[key].dtype, key
+        np.testing.assert_array_equal(value, other[key], strict=True, err_msg=key)
+
+
+def in_new_process(code: str, *arguments: str, **environment: str) -> Any:
+    """Run the code from the project's root in a process of its own; gives the JSON that it prints last."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])

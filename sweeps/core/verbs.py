@@ -148,14 +148,13 @@ def best(name: str, save: Path | None, storage_location: str, results: Path, con
 
 
 def _save(spec: RunSpec, storage: RunStorage, index: int, epoch: int, config: dict[str, object], target: Path) -> None:
-    from trainables.core.devices import claim
-
-    claim(1, 0)
+    from trainables.core.devices import claim, quiet
     from trainables.core.evaluation import load_model
 
-    model = load_model(spec.sweep.trainable, config, spec.class_count, f"{storage.checkpoints}/{index:05d}", epoch)
+    claim(1, 0)
     try:
-        model.save(target)
+        with quiet():
+            load_model(spec.sweep.trainable, config, spec.class_count, f"{storage.checkpoints}/{index:05d}", epoch).save(target)
     except OSError as error:
         raise BadInput(
             f"--save names a file that can be written, but {str(target)!r} cannot ({error.strerror or error}): give another"

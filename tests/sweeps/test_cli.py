@@ -92,12 +92,24 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
         "trainable 'cnn': depth must be a valid integer, got a number with a fractional part, but got 2.5: give another depth",
     ),
     (nothing, ["run", "dropout", "--set", "seed=3"], "the seed is not a setting but an option: give --seed N"),
-    (nothing, ["run", "dropout", "--seed", "-1"], "trainable 'cnn': seed must be greater than or equal to 0, but got -1: give another seed"),
-    (nothing, ["run", "dropout", "--epochs", "0"], "trainable 'cnn': epochs must be greater than or equal to 1, but got 0: give another epochs"),
+    (
+        nothing,
+        ["run", "dropout", "--seed", "-1"],
+        "trainable 'cnn': seed must be greater than or equal to 0, but got -1: give another seed",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--epochs", "0"],
+        "trainable 'cnn': epochs must be greater than or equal to 1, but got 0: give another epochs",
+    ),
     (nothing, ["run", "dropout", "--samples", "0"], "--samples is a number of trials, at least 1, but got 0: give another"),
     (nothing, ["run", "dropout", "--cpus", "0"], "--cpus is a number of cores a trial, at least 1, but got 0: give another"),
     (nothing, ["run", "dropout", "--gpus", "-1"], "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got -1: give another"),
-    (nothing, ["run", "dropout", "--gpus", "1.5"], "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got 1.5: give another"),
+    (
+        nothing,
+        ["run", "dropout", "--gpus", "1.5"],
+        "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got 1.5: give another",
+    ),
     (
         nothing,
         ["run", "dropout", "--time-budget", "3 hours"],
@@ -118,7 +130,11 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
         ["run", "dropout", "--run-name", "one"],
         "a new run needs a new name, but there is a run 'one' in runs: resume it, or give another --run-name",
     ),
-    (a_file, ["run", "dropout", "--storage", "file"], "the storage must be writable, but 'file' is not (Not a directory): give another --storage"),
+    (
+        a_file,
+        ["run", "dropout", "--storage", "file"],
+        "the storage must be writable, but 'file' is not (Not a directory): give another --storage",
+    ),
     (
         nothing,
         ["run", "dropout", "--storage", "ftp://there/runs"],
@@ -236,5 +252,3 @@ def test_python_m_sweeps_is_the_same_program(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "sweeps", "run", "nope"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no sweep 'nope'")
-
-

@@ -37,6 +37,10 @@ def test_it_opens_with_its_front_page(name: str) -> None:
 def test_it_is_data(name: str) -> None:
     """No function, class or branch: an import and SWEEP."""
     module = importlib.import_module(f"sweeps.{name}")
-    own = {key for key, value in vars(module).items() if not key.startswith("__") and getattr(value, "__module__", "").startswith(f"sweeps.{name}")}
+    own = {
+        key
+        for key, value in vars(module).items()
+        if not key.startswith("__") and getattr(value, "__module__", "").startswith(f"sweeps.{name}")
+    }
     assert own == set()
     assert Path(module.__file__ or "").stem == name

@@ -144,9 +144,9 @@ def test_a_verdict_that_was_not_carried_out_is(tmp_path: Path) -> None:
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:-1]))
     again = open_journal(tmp_path, made)
-    assert again.state.trials[1].status == "running"
+    assert again.state.count("running") == 1
     Decisions(made, again)
-    assert again.state.trials[1].status == "completed"
+    assert again.state.count("completed") == 1
 
 
 def test_the_time_budget_counts_sessions_not_pauses(tmp_path: Path) -> None:
@@ -176,7 +176,10 @@ def test_a_search_that_does_not_repeat_itself_is_refused(tmp_path: Path) -> None
     work(tmp_path, made, 1, 3)
     file = tmp_path / "run" / "journal.jsonl"
     file.write_text(file.read_text().replace('"dropout":0.25', '"dropout":0.26'))
-    with pytest.raises(BadInput, match=r"^a resumed search repeats its suggestions, but trial 1 of run came out as .* install the versions of its run\.json"):
+    with pytest.raises(
+        BadInput,
+        match=r"^a resumed search repeats its suggestions, but trial 1 of run came out as .* install the versions of its run\.json",
+    ):
         Decisions(made, open_journal(tmp_path, made))
 
 

@@ -114,7 +114,10 @@ def test_kill_9_of_everything_twice_then_another_place(calm: Machine, tmp_path: 
 
     assert_each_epoch_was_reported_once(second, "run")
     pd.testing.assert_frame_equal(second.results("run"), calm.results("run"), check_exact=True)
-    best = [pd.read_parquet(machine.folder / "results" / "best_models").drop(columns=["run_seconds", "train_seconds"]) for machine in (calm, second)]
+    best = [
+        pd.read_parquet(machine.folder / "results" / "best_models").drop(columns=["run_seconds", "train_seconds"])
+        for machine in (calm, second)
+    ]
     pd.testing.assert_frame_equal(best[0], best[1], check_exact=True)
     assert "nothing to do" in second.run("resume", "run")
 
@@ -132,9 +135,12 @@ def test_a_notice_ends_cleanly_and_says_how_to_go_on(calm: Machine, tmp_path: Pa
     assert "Traceback" not in err
     kept = machine.results("run")
     assert len(kept) >= 3, "an interrupted run is exported too"
-    assert "not finished" in subprocess.run(
-        [sys.executable, "-m", "sweeps", "status", "run"], cwd=machine.folder, capture_output=True, text=True, check=True
-    ).stdout
+    assert (
+        "not finished"
+        in subprocess.run(
+            [sys.executable, "-m", "sweeps", "status", "run"], cwd=machine.folder, capture_output=True, text=True, check=True
+        ).stdout
+    )
     machine.run("resume", "run")
     assert_each_epoch_was_reported_once(machine, "run")
     pd.testing.assert_frame_equal(machine.results("run"), calm.results("run"), check_exact=True)

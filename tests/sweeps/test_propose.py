@@ -13,15 +13,20 @@ SPACE = {
     "depth": integers(1, 5),
     "batch_size": choice(32, 64, 128),
 }
-KNOWN = ({"dropout": 0.25, "learning_rate": 1e-3, "depth": 3, "batch_size": 64}, {"dropout": 0.0, "learning_rate": 1e-3, "depth": 2, "batch_size": 32})
+KNOWN = (
+    {"dropout": 0.25, "learning_rate": 1e-3, "depth": 3, "batch_size": 64},
+    {"dropout": 0.0, "learning_rate": 1e-3, "depth": 2, "batch_size": 32},
+)
 
 
 def sweep(searcher: str, **changes: object) -> Sweep:
-    return Sweep.model_validate({"question": "q", "trainable": "cnn", "space": SPACE, "searcher": searcher, "known_points": KNOWN, **changes})
+    return Sweep.model_validate(
+        {"question": "q", "trainable": "cnn", "space": SPACE, "searcher": searcher, "known_points": KNOWN, **changes}
+    )
 
 
 def goodness(point: Point) -> float:
-    return 1 - (point["dropout"] - 0.6) ** 2
+    return 1 - (float(point["dropout"]) - 0.6) ** 2
 
 
 def asked(searcher: str, seed: int, count: int = 30) -> list[Point]:

@@ -50,12 +50,15 @@ def test_a_run_from_start_to_table(sweeps: Sweeps, data_root: Path, tmp_path: Pa
     assert len(tables["epochs"]) == 9
     assert trials["parameters"].nunique() == 1
     best = tables["best_models"].iloc[0]
-    assert best["val_accuracy"] == trials["val_accuracy"].max()
+    # Measured again from the stored weights in double precision; the epoch's own figure is a float32 mean.
+    assert best["val_accuracy"] == pytest.approx(trials["val_accuracy"].max(), abs=1e-6)
     assert len(tables["class_reports"]) == 10
     assert tables["class_reports"]["support"].sum() == best["test_images"] == 539
     assert f"{best['test_accuracy']:.4f}" in out
     assert f"| {best['test_accuracy']:.4f} |" in (tmp_path / "results" / "best_models.md").read_text()
-    counted = duckdb.sql(f"select run, count(*) from read_parquet('{tmp_path}/results/epochs/**/*.parquet', hive_partitioning=true) group by run")
+    counted = duckdb.connect().execute(
+        f"select run, count(*) from read_parquet('{tmp_path}/results/epochs/**/*.parquet', hive_partitioning=true) group by run"
+    )
     assert counted.fetchall() == [("one", 9)]
 
     code, out, _ = sweeps("resume", "one")
@@ -85,7 +88,9 @@ def test_tiny_imagenets_layout_is_trained_on(sweeps: Sweeps, tmp_path: Path) -> 
     code, out, _ = sweeps("data", "tiny-imagenet", "--source", str(archive), "--size", "16")
     assert code == 0
     assert "tiny-imagenet: 239 images, 4 classes, 16 px, 1 skipped" in out
-    code, out, _ = sweeps("run", "depth", "--data", "tiny-imagenet", "--samples", "2", "--epochs", "2", "--set", "size=16", "--set", "filters=4")
+    code, out, _ = sweeps(
+        "run", "depth", "--data", "tiny-imagenet", "--samples", "2", "--epochs", "2", "--set", "size=16", "--set", "filters=4"
+    )
     assert code == 0
     tables = frames(tmp_path / "results")
     assert list(tables["trials"]["params_depth"]) == [3, 2]
@@ -97,7 +102,7 @@ def readme_example() -> str:
     """The complete sweep file that README shows."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     section = readme.partition("## Your own sweep")[2]
-    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+    return section.partition("```python\n")[2].partition("```")[0]
 
 
 def test_readmes_own_sweep_runs(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:

@@ -15,16 +15,23 @@ def sweep(**changes: Any) -> Sweep:
 
 
 def test_settings_are_fixed_and_then_not_searched() -> None:
-    made = sweep(space={"dropout": uniform(0, 0.5), "depth": choice(1, 2)}, known_points=({"dropout": 0.1, "depth": 1}, {"dropout": 0.1, "depth": 2}))
+    made = sweep(
+        space={"dropout": uniform(0, 0.5), "depth": choice(1, 2)}, known_points=({"dropout": 0.1, "depth": 1}, {"dropout": 0.1, "depth": 2})
+    )
     fixed = made.with_settings({"depth": 2})
     assert list(fixed.space) == ["dropout"]
     assert fixed.fixed == {"depth": 2}
     assert fixed.known_points == ({"dropout": 0.1},), "equal points are tried once"
-    assert fixed.config({"dropout": 0.3}, 5).model_dump() | {"depth": 2, "dropout": 0.3, "seed": 5} == fixed.config({"dropout": 0.3}, 5).model_dump()
+    assert (
+        fixed.config({"dropout": 0.3}, 5).model_dump() | {"depth": 2, "dropout": 0.3, "seed": 5}
+        == fixed.config({"dropout": 0.3}, 5).model_dump()
+    )
 
 
 def test_a_sweep_is_stored_and_read_whole() -> None:
-    made = sweep(space={"dropout": uniform(0, 0.5), "depth": integers(1, 3), "learning_rate": log_uniform(1e-4, 1e-2), "batch_size": choice(32, 64)})
+    made = sweep(
+        space={"dropout": uniform(0, 0.5), "depth": integers(1, 3), "learning_rate": log_uniform(1e-4, 1e-2), "batch_size": choice(32, 64)}
+    )
     assert Sweep.model_validate_json(made.model_dump_json()) == made
 
 
@@ -48,7 +55,10 @@ def test_a_sweep_is_stored_and_read_whole() -> None:
             {"known_points": ({"depth": 2},)},
             "a known point gives every key of the space (dropout), but got {'depth': 2}: complete it",
         ),
-        ({"known_points": ({"dropout": -1},)}, "trainable 'cnn': dropout must be greater than or equal to 0, but got -1: give another dropout"),
+        (
+            {"known_points": ({"dropout": -1},)},
+            "trainable 'cnn': dropout must be greater than or equal to 0, but got -1: give another dropout",
+        ),
     ],
 )
 def test_an_impossible_trial_is_refused(changes: dict[str, Any], text: str) -> None:
@@ -76,7 +86,10 @@ def test_a_users_own_file(tmp_path: Path) -> None:
         (None, "there is no file '{file}': give the path of a Python file that defines SWEEP"),
         ("", "{file} must define SWEEP = Sweep(...), but it defines nothing of that name: add it (README, section 'Your own sweep')"),
         ("SWEEP = {}", "{file} must define SWEEP = Sweep(...), but it defines dict: add it (README, section 'Your own sweep')"),
-        ("import nothing_like_that", "{file} must run as Python, but got ModuleNotFoundError: No module named 'nothing_like_that': mend that line"),
+        (
+            "import nothing_like_that",
+            "{file} must run as Python, but got ModuleNotFoundError: No module named 'nothing_like_that': mend that line",
+        ),
         ("SWEEP = Sweep(", "{file} must run as Python, but got SyntaxError: '(' was never closed (bad.py, line 1): mend that line"),
         (
             "from sweeps import *\nfrom sweeps import Sweep\nSWEEP = Sweep(question='q', trainable='cnn', spce={})",

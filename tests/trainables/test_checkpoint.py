@@ -121,7 +121,9 @@ def test_any_altered_byte_falls_back(store: CheckpointStore, folder: Path) -> No
         altered = bytearray(content)
         altered[place] ^= 1 << place % 8
         file(folder, 2).write_bytes(altered)
-        assert newest(store) == 1, place
+        with pytest.raises(ValueError, match=r"epoch-000002\.npz is torn or altered"):
+            store.load(2)
+    assert newest(store) == 1
 
 
 @pytest.mark.parametrize("added", [b"\0", b"epoch"])
@@ -189,7 +191,7 @@ def test_pickles_are_refused(store: CheckpointStore, folder: Path, tmp_path: Pat
     else:
         pickle.dump(Trap(sprung), content)
     file(folder, 2).write_bytes(signed(content.getvalue()))
-    with pytest.raises(ValueError, match=r"(Object arrays|file contains pickled \(object\) data).* allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"^(Object arrays cannot be loaded|This file contains pickled \(object\) data)"):
         store.load(2)
     assert newest(store) == 1
     assert not sprung.exists()
@@ -213,7 +215,9 @@ def test_other_files_are_ignored(store: CheckpointStore, folder: Path) -> None:
     (folder / "epoch-000004.npz").mkdir()
     assert store.epochs() == [1, 2]
     assert newest(store) == 2
-    fill(store, 5)
+    for epoch in (3, 5, 6):
+        store.save(arrays(epoch), history(epoch), 1)
+    assert store.epochs() == [1, 5, 6]
     assert {path.name for path in folder.iterdir()} >= set(others)
 
 

@@ -58,7 +58,9 @@ def test_layers_are_the_reports() -> None:
 
 def test_any_depth_fits_any_size() -> None:
     counts = {
-        (depth, size): build(CnnConfig(depth=depth, size=size, filters=2), 10).count_params() for depth in range(1, 7) for size in (8, 32, 64)
+        (depth, size): build(CnnConfig(depth=depth, size=size, filters=2), 10).count_params()
+        for depth in range(1, 7)
+        for size in (8, 32, 64)
     }
     by_depth = [{counts[depth, size] for size in (8, 32, 64)} for depth in range(1, 7)]
     # Depth changes the count, size does not: no layer is left out where an image is small.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def claim(cpus: int, gpus: float) -> None:
@@ -23,6 +25,20 @@ def claim(cpus: int, gpus: float) -> None:
     if gpus < 1:
         os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * gpus:.3f}"
         _limit_tensorflow_memory(gpus)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what native code writes to standard error off the screen: TensorFlow's greeting has no other switch. Exceptions pass."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _limit_tensorflow_memory(gpus: float) -> None:

@@ -152,9 +152,13 @@ def _save(spec: RunSpec, storage: RunStorage, index: int, epoch: int, config: di
     from trainables.core.evaluation import load_model
 
     claim(1, 0)
+    with quiet():
+        try:
+            model = load_model(spec.sweep.trainable, config, spec.class_count, f"{storage.checkpoints}/{index:05d}", epoch)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"the best model is in the checkpoint of epoch {epoch} of trial {index:05d}, but that cannot be read: {error}") from None
     try:
-        with quiet():
-            load_model(spec.sweep.trainable, config, spec.class_count, f"{storage.checkpoints}/{index:05d}", epoch).save(target)
+        model.save(target)
     except OSError as error:
         raise BadInput(
             f"--save names a file that can be written, but {str(target)!r} cannot ({error.strerror or error}): give another"

@@ -1,28 +1,30 @@
-"""Decode many files on all cores.
+"""Decode many files on all cores, by joblib's loky.
 
-Plain child processes, not `ProcessPoolExecutor`: its spawned workers import the caller's main module again (a training script's
-TensorFlow in each; without an `if __name__` guard the copy calls `prepare` and waits for the lock its parent holds, for ever), its
-forked ones inherit threads and the lock, and all of them outlive a parent that is killed.
+Its workers do not import the caller's main module again, as `ProcessPoolExecutor`'s do (a training script's TensorFlow in each; without
+an `if __name__` guard the copy calls `prepare` and waits for the lock its parent holds, for ever), and inherit neither threads nor locks.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import queue
-import subprocess
-import sys
+import signal
+import threading
+import time
+import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import lru_cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Final
 
-import data_prep
+import numpy as np
+
+from data_prep.core import npy
 from data_prep.core.container import open_container
+from data_prep.core.decode import Unreadable, decode, strict_pillow
 from data_prep.core.errors import BadInput
 from data_prep.core.progress import Advance
-from data_prep.core.rows import decode_rows
 from data_prep.core.source import Files
 
 Skipped = list[tuple[int, str]]
@@ -33,34 +35,59 @@ MAX_OF_FOLDER: Final = 24
 MAX_OF_ZIP: Final = 8
 _CHUNK_FILES: Final = 256
 _CHUNK_BYTES: Final = 16 << 20
+_ORPHAN_CHECK_S: Final = 0.5
+# joblib has one pool for the whole process: who ends it would end that of another thread.
+_POOL: Final = threading.Lock()
+# Read once in each process, not once a chunk.
+_container = lru_cache(maxsize=1)(open_container)
 
 
 def decode_files(files: Files, size: int, out: Path, advance: Advance) -> Skipped:
     """Decode every member into its row of the file `out`; (row, reason) of each unreadable one, by row."""
+    # Imported here: it costs 0.2 s, and opening what is prepared needs none of it.
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
     step = max(1, min(_CHUNK_FILES, _CHUNK_BYTES // (3 * size * size)))
-    starts = range(0, len(files.members), step)
-    skipped: Skipped = []
+    chunks = {start: files.members[start : start + step] for start in range(0, len(files.members), step)}
     most = MAX_OF_ZIP if files.container.is_file() else MAX_OF_FOLDER
-    processes = 1 if len(files.members) < FEW_FILES else min(cores(), most, len(starts))
-    with _decoders(processes, files.container, size, out) as decoders, ThreadPoolExecutor(processes) as threads:
-
-        def run(start: int) -> tuple[int, Skipped]:
-            members = files.members[start : start + step]
-            decoder = decoders.get()
-            try:
-                return len(members), decoder.decode(start, list(members))
-            finally:
-                decoders.put(decoder)
-
-        jobs = [threads.submit(run, start) for start in starts]
+    processes = 1 if len(files.members) < FEW_FILES else min(cores(), most, len(chunks))
+    # All at once: a chunk handed out later, by joblib's own thread, would race with the end of the pool.
+    parallel = Parallel(
+        processes,
+        backend="loky",
+        return_as="generator_unordered",
+        pre_dispatch="all",
+        batch_size=1,
+        max_nbytes=None,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
+    jobs = [delayed(decode_rows)(files.container.absolute(), size, out.absolute(), row, chunk) for row, chunk in chunks.items()]
+    skipped: Skipped = []
+    with _POOL, _silent():
         try:
-            for job in as_completed(jobs):
-                done, reasons = job.result()
-                skipped += reasons
-                advance(done)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+            if processes > 1:
+                # Their helpers first, for the start of one lets Ctrl-C through again.
+                get_reusable_executor().shutdown()
+                resource_tracker.ensure_running()
+            with ExitStack() as stack:
+                with _no_ctrl_c():
+                    results = stack.enter_context(closing(parallel(jobs)))
+                for row, reasons in results:
+                    skipped += reasons
+                    advance(len(chunks.pop(row)))
+        except TerminatedWorkerError as error:
+            raise BadInput(
+                "decoding must have the memory of one image a core, but a decoder process was killed "
+                f"among the files from '{chunks[min(chunks)][0]}' on: free memory, or take the file that breaks it out"
+            ) from error
+        finally:
+            _container.cache_clear()
+            if processes > 1:
+                # Idle ones would stay for 300 s; all is done, or given up.
+                get_reusable_executor(kill_workers=True).shutdown()
     return sorted(skipped)
 
 
@@ -69,65 +96,50 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Here:
-    """Decodes in this process."""
+def decode_rows(container: Path, size: int, out: Path, row: int, members: tuple[str, ...]) -> tuple[int, Skipped]:
+    """Decode `members` into the rows of the file `out` from `row` on; `row`, and (row, reason) of each that is unreadable."""
+    read = _container(container)
+    pixels = np.zeros((len(members), size, size, 3), np.uint8)
+    skipped = []
+    with strict_pillow():
+        for i, member in enumerate(members):
+            try:
+                pixels[i] = decode(read(member), size)
+            except Unreadable as reason:
+                skipped.append((row + i, str(reason)))
+    # Never created here: a worker whose parent was killed finds its folder gone, or writes into a file that nobody trusts.
+    file = os.open(out, os.O_WRONLY)
+    try:
+        npy.write_rows(file, row, size, pixels.data.cast("B"))
+    finally:
+        os.close(file)
+    return row, skipped
 
-    def __init__(self, container: Path, size: int, out: Path) -> None:
-        self._read, self._size, self._out = open_container(container), size, os.open(out, os.O_WRONLY)
 
-    def decode(self, row: int, members: list[str]) -> Skipped:
-        return decode_rows(self._read, self._size, self._out, row, members)
+def _end_with(parent: int) -> None:
+    """In a worker: end soon after the parent was killed; loky's would wait 300 s for more to do."""
 
-    def close(self) -> None:
-        os.close(self._out)
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_ORPHAN_CHECK_S)
+        os._exit(1)
 
-
-class _Child:
-    """Decodes in a process of its own."""
-
-    def __init__(self, container: Path, size: int, out: Path) -> None:
-        arguments = [str(container.absolute()), str(size), str(out.absolute())]
-        command = [sys.executable, "-m", "data_prep.core.decode_worker", *arguments]
-        paths = [str(Path(data_prep.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        # A group of its own: a terminal's Ctrl-C goes to this process alone, which ends its decoders; else each would show a traceback.
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, process_group=0
-        )
-
-    def decode(self, row: int, members: list[str]) -> Skipped:
-        assert self._process.stdin is not None  # for mypy: both are pipes
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps({"row": row, "members": members}) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise BadInput(
-                f"decoding must have the memory of one image a core, but a decoder process ended (exit {self._process.wait()}) "
-                f"among the files from '{members[0]}' on: free memory, or take the file that breaks it out"
-            )
-        answer = json.loads(line)
-        if "errno" in answer:
-            raise OSError(answer["errno"], answer["strerror"])
-        return [(row, reason) for row, reason in answer["skipped"]]
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
-def _decoders(count: int, container: Path, size: int, out: Path) -> Iterator[queue.SimpleQueue[_Here | _Child]]:
-    free: queue.SimpleQueue[_Here | _Child] = queue.SimpleQueue()
-    started: list[_Here | _Child] = []
+def _no_ctrl_c() -> Iterator[None]:
+    """Processes started in here never see a terminal's Ctrl-C, which their parent handles; else each would show a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        for _ in range(count):
-            started.append(_Child(container, size, out) if count > 1 else _Here(container, size, out))
-            free.put(started[-1])
-        yield free
+        yield
     finally:
-        for decoder in started:
-            decoder.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """joblib warns that a Ctrl-C wastes results, and that it replaces a worker: nothing a user could act on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="joblib")
+        yield

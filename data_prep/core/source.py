@@ -97,15 +97,21 @@ def source_names() -> list[tuple[str, str]]:
     return [(_written(name, source), source.summary) for name, source in sources]
 
 
-def find_source(name: str, source: str | None, root: Path, console: Console | None = None) -> tuple[str, Found]:
-    """The folder-safe name of the data set `name` and where its content is. BadInput: unknown name, missing source."""
+def look_up(name: str) -> tuple[str, str, Source]:
+    """The data set `name` as its file's name, its argument ("" for none) and its source. BadInput: there is none of that name."""
     stem, colon, argument = name.partition(":")
     files = _files()
     if stem not in files:
         raise BadInput(_unknown(name, stem, sorted(files)))
-    found = _load(files[stem])
-    if bool(found.argument) != bool(argument) or (colon and not argument):
-        raise BadInput(f"a data set's name must be written as {_written(stem, found)}, but got '{name}'")
+    source = _load(files[stem])
+    if bool(source.argument) != bool(argument) or (colon and not argument):
+        raise BadInput(f"a data set's name must be written as {_written(stem, source)}, but got '{name}'")
+    return stem, argument, source
+
+
+def find_source(name: str, source: str | None, root: Path, console: Console | None = None) -> tuple[str, Found]:
+    """The folder-safe name of the data set `name` and where its content is. BadInput: unknown name, missing source."""
+    stem, argument, found = look_up(name)
     location = found.find(Request(stem, argument or None, source, root, console))
     return location.name or stem, location
 

@@ -25,7 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-console = Console()
+# Text is text: an error may hold [brackets].
+console = Console(markup=False, highlight=False)
 # typer carries click inside and names only some of its exceptions.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 

@@ -71,13 +71,14 @@ def resolve(options: RunOptions) -> Resolved:
     if options.samples is not None and options.samples < 1:
         raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
     data = options.data or sweep.data
-    check_source(data, None)
+    size = sweep.config({}, options.seed).size
+    check_source(data, size=size, root=options.data_root)
     return Resolved(
         name=name,
         sweep=sweep,
         data=data,
         samples=options.samples or sweep.samples,
-        size=sweep.config({}, options.seed).size,
+        size=size,
         time_budget_seconds=parse_duration(options.time_budget) if options.time_budget else None,
     )
 

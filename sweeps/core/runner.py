@@ -8,7 +8,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,12 +102,11 @@ def _search(spec: RunSpec, storage: RunStorage, decisions: Decisions, concurrent
             param_space={
                 "trainable": spec.sweep.trainable,
                 "dataset_folder": dataset_folder,
-                "checkpoints": storage.checkpoints,
                 "cpus": spec.cpus_per_trial,
                 "gpus": spec.gpus_per_trial,
             },
             tune_config=tune.TuneConfig(
-                search_alg=JournalSearcher(decisions),
+                search_alg=JournalSearcher(decisions, storage),
                 scheduler=JournalScheduler(decisions),
                 num_samples=left,
                 max_concurrent_trials=concurrent,
@@ -129,6 +128,7 @@ def _search(spec: RunSpec, storage: RunStorage, decisions: Decisions, concurrent
 def _evaluate(spec: RunSpec, storage: RunStorage, journal: Journal, dataset_folder: str) -> None:
     import ray
 
+    from sweeps.core.tune import last_line
     from trainables.core.evaluation import evaluate
 
     best = journal.state.best_trial
@@ -137,12 +137,17 @@ def _evaluate(spec: RunSpec, storage: RunStorage, journal: Journal, dataset_fold
         "trainable": spec.sweep.trainable,
         "config": best.config,
         "dataset_folder": dataset_folder,
-        "checkpoints": f"{storage.checkpoints}/{best.trial_id}",
+        "checkpoints": storage.trial_checkpoints(best.trial_id),
         "epoch": best.best_epoch,
         "cpus": spec.cpus_per_trial,
         "gpus": spec.gpus_per_trial,
     }
-    remote: Callable[..., Any] = ray.remote(num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=RETRIES)(
-        evaluate
-    ).remote
-    journal.append("evaluation", trial=best.index, epoch=best.best_epoch, **ray.get(remote(task)))
+    remote = ray.remote(num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=RETRIES)(evaluate)
+    try:
+        figures: dict[str, Any] = ray.get(remote.remote(task))
+    except ray.exceptions.RayError as error:
+        raise BadInput(
+            f"the best model is measured from the checkpoint of epoch {best.best_epoch} of trial {best.trial_id}, but that failed "
+            f"({last_line(str(error))}): mend it, then `sweeps resume {spec.run}`"
+        ) from None
+    journal.append("evaluation", trial=best.index, epoch=best.best_epoch, **figures)

@@ -33,12 +33,18 @@ class RunStorage:
     @property
     def location(self) -> str:
         """Path or URI of the run's folder, for a worker on any node."""
-        return self.folder if self.local else f"{self.root.rstrip('/')}/{self.run}"
+        return self._at("")
 
-    @property
-    def checkpoints(self) -> str:
-        """Path or URI; a sub-folder a trial."""
-        return f"{self.location}/checkpoints"
+    def _at(self, inside: str) -> str:
+        if self.local:
+            return f"{self.folder}{inside}"
+        # A URI may end in options: s3://bucket/runs?region=eu-west-1.
+        uri, mark, options = self.root.partition("?")
+        return f"{uri.rstrip('/')}/{self.run}{inside}{mark}{options}"
+
+    def trial_checkpoints(self, trial_id: str) -> str:
+        """Path or URI of the folder of a trial's checkpoints."""
+        return self._at(f"/checkpoints/{trial_id}")
 
     @property
     def tune_folder(self) -> str | None:

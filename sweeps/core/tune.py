@@ -11,23 +11,28 @@ from ray.tune.search import Searcher
 
 from sweeps.core.decide import Decisions, picked
 from sweeps.core.state import Trial
+from sweeps.core.storage import RunStorage
 
 
 class JournalSearcher(Searcher):
     """Hands out the trials that a resume found open, then new suggestions."""
 
-    def __init__(self, decisions: Decisions) -> None:
+    def __init__(self, decisions: Decisions, storage: RunStorage) -> None:
         super().__init__(metric="val_accuracy", mode="max")
-        self.decisions = decisions
+        self.decisions, self.storage = decisions, storage
         self.open = decisions.open_trials()
 
     def suggest(self, trial_id: str) -> Any:
         """A worker's task; None for "ask again later", FINISHED for "no more"."""
         if self.open:
-            return _task(self.open.pop(0))
+            return self._task(self.open.pop(0))
         if self.decisions.exhausted:
             return Searcher.FINISHED
-        return None if self.decisions.waiting() else _task(self.decisions.suggest())
+        return None if self.decisions.waiting() else self._task(self.decisions.suggest())
+
+    def _task(self, trial: Trial) -> dict[str, Any]:
+        checkpoints = self.storage.trial_checkpoints(trial.trial_id)
+        return {"trial": trial.index, "config": trial.config, "reported": trial.last_epoch, "checkpoints": checkpoints}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler and the callback have written the end already."""
@@ -37,10 +42,6 @@ class JournalSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
-
-
-def _task(trial: Trial) -> dict[str, Any]:
-    return {"trial": trial.index, "config": trial.config, "reported": trial.last_epoch}
 
 
 class JournalScheduler(FIFOScheduler):

@@ -8,7 +8,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from data_prep import BadInput, prepare
+from data_prep import BadInput, open_dataset, prepare
 from sweeps.core import results as tables
 from sweeps.core.decide import finished
 from sweeps.core.journal import Journal, read_state
@@ -16,7 +16,7 @@ from sweeps.core.launch import RunOptions, check_resources, check_storage, new_r
 from sweeps.core.plan import show_plan
 from sweeps.core.screen import Screen, overview, trial_table
 from sweeps.core.spec import RunSpec
-from sweeps.core.state import RunState
+from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, run_names
 
 Outcome = Literal["done", "failed", "interrupted"]
@@ -57,14 +57,17 @@ def resume(name: str, storage_location: str, results: Path, data_root: Path, add
 
 def _find_data(spec: RunSpec, root: Path, console: Console) -> str:
     """Where this machine has the run's data set; prepared if it is not there. BadInput when it is another one."""
-    if Path(spec.dataset_folder, "dataset.json").is_file():
-        return spec.dataset_folder
-    size = spec.sweep.config({}, spec.seed).size
-    dataset = prepare(spec.dataset_source or spec.dataset, size=size, root=root, console=console)
+    # The folder's name holds the fingerprint, so it is the same in every root.
+    for folder in (Path(spec.dataset_folder), root / Path(spec.dataset_folder).name):
+        if (folder / "dataset.json").is_file():
+            dataset = open_dataset(folder)
+            break
+    else:
+        dataset = prepare(spec.dataset_source or spec.dataset, size=spec.sweep.config({}, spec.seed).size, root=root, console=console)
     if dataset.fingerprint != spec.dataset_fingerprint:
         raise BadInput(
             f"a run is resumed on the data it began with, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of "
-            f"{spec.dataset_fingerprint}: give the --data-root of the first"
+            f"{spec.dataset_fingerprint}: give the --data-root of the first, or prepare it from the first source by `sweeps data`"
         )
     return str(dataset.path.absolute())
 
@@ -76,7 +79,11 @@ def _work(spec: RunSpec, storage: RunStorage, results: Path, address: str | None
     with storage.lock():
         journal = Journal(storage)
         with Screen(spec, journal, console):
-            done = run_session(spec, storage, journal, address, dataset_folder)
+            try:
+                done = run_session(spec, storage, journal, address, dataset_folder)
+            except KeyboardInterrupt:
+                # A second Ctrl-C: the epochs in flight are given up, too.
+                done = False
         tables.export(spec, journal.state, results)
     if not done:
         console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.run}`", soft_wrap=True)
@@ -140,23 +147,27 @@ def best(name: str, save: Path | None, storage_location: str, results: Path, con
     tables.export(spec, state, results)
     tables.show_best(results, name, console)
     if save:
-        _save(spec, storage, trial.index, trial.best_epoch, trial.config, save)
+        _save(spec, storage, trial, save)
         console.print(
             f"saved to {save}: images in as {spec.sweep.config({}, spec.seed).size} px RGB values 0..255, class probabilities out",
             soft_wrap=True,
         )
 
 
-def _save(spec: RunSpec, storage: RunStorage, index: int, epoch: int, config: dict[str, object], target: Path) -> None:
+def _save(spec: RunSpec, storage: RunStorage, trial: Trial, target: Path) -> None:
     from trainables.core.devices import claim, quiet
     from trainables.core.evaluation import load_model
 
     claim(1, 0)
     with quiet():
         try:
-            model = load_model(spec.sweep.trainable, config, spec.class_count, f"{storage.checkpoints}/{index:05d}", epoch)
+            model = load_model(
+                spec.sweep.trainable, trial.config, spec.class_count, storage.trial_checkpoints(trial.trial_id), trial.best_epoch or 0
+            )
         except (OSError, ValueError) as error:
-            raise BadInput(f"the best model is in the checkpoint of epoch {epoch} of trial {index:05d}, but that cannot be read: {error}") from None
+            raise BadInput(
+                f"the best model is in the checkpoint of epoch {trial.best_epoch} of trial {trial.trial_id}, but that cannot be read: {error}"
+            ) from None
     try:
         model.save(target)
     except OSError as error:

@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from data_prep import BadInput, open_dataset, prepare
@@ -22,6 +24,7 @@ from data_prep.core.dataset import Dataset
 from tests.data_prep.archives import make_tiny_imagenet
 
 ROOT = Path(__file__).parents[2]
+many_cores = pytest.mark.skipif(pool.cores() < 2, reason="one core: it decodes in the process itself")
 
 
 def folders(root: Path) -> list[str]:
@@ -110,18 +113,17 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: in
     assert folders(tmp_path) == []
 
 
+@many_cores
 def test_a_disk_that_fills_up_under_the_decoders(tmp_path: Path) -> None:
     """A file size limit stands in for the full disk; the decoder's own error arrives."""
     make_tiny_imagenet(tmp_path / "t.zip", images_per_class=300, broken=0)
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))\n"
-        "from data_prep.core import pool; from data_prep import *; from pathlib import Path\n"
+        "from data_prep import *; from pathlib import Path\n"
         "try: prepare('tiny-imagenet', size=64, root=Path('data'), source='t.zip')\n"
         "except OSError as error: print(error.errno)"
     )
-    if pool.cores() < 2:
-        pytest.skip("one core: it decodes in the process itself")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == (str(errno.EFBIG), "")
     assert folders(tmp_path / "data") == []
@@ -190,15 +192,18 @@ prepare("tiny-imagenet", size=64, root=Path("data"), source="t.zip")
 """
 
 
-def decoders_of(folder: Path) -> list[str]:
-    """Decoder processes at work on `folder`; Linux."""
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(path.read_text(errors="replace"))
-        except OSError:
-            continue
-    return [line for line in lines if "decode_worker" in line and str(folder) in line]
+def decoders_of(pid: int) -> list[psutil.Process]:
+    """The decoders of a process at work, without joblib's other helpers."""
+    until(lambda: len([child for child in psutil.Process(pid).children() if "LokyProcess" in str(child.cmdline())]) >= min(2, pool.cores()))
+    return [child for child in psutil.Process(pid).children() if "LokyProcess" in str(child.cmdline())]
+
+
+def ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def decoding(tmp_path: Path) -> bool:
+    return any(path.stat().st_size for path in tmp_path.glob("data/.tiny*/images.npy"))
 
 
 def until(condition: object, seconds: float = 60) -> None:
@@ -208,26 +213,45 @@ def until(condition: object, seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("at", ["decoding", "_check_skipped", "_write_labels", "content_sha256", "_write_json"])
+@pytest.mark.kill
+@pytest.mark.parametrize("at", ["_check_skipped", "_write_labels", "content_sha256", "_write_json"])
 def test_kill_9_leaves_nothing_that_is_trusted(tmp_path: Path, at: str) -> None:
-    each = 2500 if at == "decoding" else 100
-    make_tiny_imagenet(tmp_path / "t.zip", images_per_class=each, broken=0)
+    make_tiny_imagenet(tmp_path / "t.zip", images_per_class=100, broken=0)
     process = subprocess.Popen([sys.executable, "-c", STUCK, at], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
     assert process.stdout
-    if at == "decoding":
-        until(lambda: any(path.stat().st_size for path in tmp_path.glob("data/.tiny*/images.npy")))
-    else:
-        assert process.stdout.readline() == "here\n"
+    assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    until(lambda: not decoders_of(tmp_path))
     assert [name[:24] for name in folders(tmp_path / "data")] == [".tiny-imagenet-64px.tmp-"]
     dataset = prepare("tiny-imagenet", size=64, root=tmp_path / "data", source=str(tmp_path / "t.zip"))
     assert folders(tmp_path / "data") == [dataset.path.name]
-    assert open_dataset(dataset.path, verify=True).images.shape == (4 * each, 64, 64, 3)
+    assert open_dataset(dataset.path, verify=True).images.shape == (400, 64, 64, 3)
 
 
-def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+@many_cores
+@pytest.mark.kill
+def test_decoders_of_a_process_killed_by_9(tmp_path: Path) -> None:
+    """They end by themselves, and one that lives on (stopped, then let go) cannot disturb the next preparation."""
+    make_tiny_imagenet(tmp_path / "t.zip", images_per_class=2500, broken=0)
+    process = subprocess.Popen([sys.executable, "-c", STUCK, "decoding"], cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    until(lambda: decoding(tmp_path))
+    stopped, *others = decoders_of(process.pid)
+    stopped.suspend()
+    process.kill()
+    process.wait()
+    until(lambda: all(ended(other) for other in others), seconds=10)
+    assert not ended(stopped)
+    assert [name[:24] for name in folders(tmp_path / "data")] == [".tiny-imagenet-64px.tmp-"]
+    dataset = prepare("tiny-imagenet", size=64, root=tmp_path / "data", source=str(tmp_path / "t.zip"))
+    stopped.resume()
+    until(lambda: ended(stopped), seconds=10)
+    assert folders(tmp_path / "data") == [dataset.path.name]
+    assert open_dataset(dataset.path, verify=True).images.shape == (10_000, 64, 64, 3)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("at", ["start", "work"])
+def test_ctrl_c_leaves_nothing(tmp_path: Path, at: str) -> None:
     make_tiny_imagenet(tmp_path / "t.zip", images_per_class=2500, broken=0)
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, "decoding"],
@@ -237,29 +261,74 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     )
-    until(lambda: any(path.stat().st_size for path in tmp_path.glob("data/.tiny*/images.npy")))
+    until(lambda: any(tmp_path.glob("data/.tiny*/images.npy")) and bool(decoders_of(process.pid)) if at == "start" else decoding(tmp_path))
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate()
     assert errors.count("KeyboardInterrupt") == 1  # the caller's; none of the decoders'
+    assert "Warning" not in errors
     assert folders(tmp_path / "data") == []
 
 
+@many_cores
+@pytest.mark.kill
 def test_a_decoder_that_is_killed(tmp_path: Path) -> None:
-    if pool.cores() < 2:
-        pytest.skip("one core: it decodes in the process itself")
     make_tiny_imagenet(tmp_path / "t.zip", images_per_class=2500, broken=0)
     code = (
         STUCK.replace("prepare(", "try: prepare(").replace("import prepare", "import BadInput, prepare")
         + "except BadInput as error: print(error)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, "decoding"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
-    until(lambda: any(path.stat().st_size for path in tmp_path.glob("data/.tiny*/images.npy")))
-    children = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().count(os.fsencode(tmp_path))]
-    os.kill(int(children[0].parent.name), signal.SIGKILL)
-    output, _ = process.communicate()
-    assert "but a decoder process ended (exit -9) among the files from 'tiny-imagenet-200/train/" in output
-    assert output.count("\n") == 1
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "decoding"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: decoding(tmp_path))
+    decoders_of(process.pid)[0].kill()
+    output, errors = process.communicate()
+    assert output.startswith(
+        "decoding must have the memory of one image a core, but a decoder process was killed among the files from 'tiny-imagenet-200/train/"
+    )
+    assert (output.count("\n"), errors) == (1, "")
     assert folders(tmp_path / "data") == []
+
+
+def test_a_late_decoder_makes_no_file(tmp_path: Path) -> None:
+    archive = make_tiny_imagenet(tmp_path / "t.zip", images_per_class=1, broken=0)
+    with pytest.raises(FileNotFoundError):
+        pool.decode_rows(archive, 8, tmp_path / "gone" / "images.npy", 0, ())
+    with pytest.raises(FileNotFoundError):
+        pool.decode_rows(archive, 8, tmp_path / "images.npy", 0, ())
+    assert not (tmp_path / "images.npy").exists()
+
+
+@many_cores
+def test_no_decoder_is_left(tmp_path: Path) -> None:
+    archive = make_tiny_imagenet(tmp_path / "t.zip", images_per_class=150, broken=0)
+    prepare("tiny-imagenet", size=64, root=tmp_path / "data", source=str(archive))
+    assert not [child for child in psutil.Process().children() if "LokyProcess" in str(child.cmdline())]
+
+
+@many_cores
+def test_two_threads_at_once(tmp_path: Path) -> None:
+    archive = str(make_tiny_imagenet(tmp_path / "t.zip", images_per_class=200, broken=0))
+    with ThreadPoolExecutor(2) as threads:
+        jobs = [threads.submit(prepare, "tiny-imagenet", size=size, root=tmp_path / "data", source=archive) for size in (32, 48)]
+    assert [len(job.result().images) for job in jobs] == [800, 800]
+
+
+UNGUARDED = """
+from pathlib import Path
+print("main", flush=True)
+from data_prep import prepare
+print(len(prepare("tiny-imagenet", size=64, root=Path("data"), source="t.zip").images))
+"""
+
+
+def test_the_main_module_is_imported_once(tmp_path: Path) -> None:
+    make_tiny_imagenet(tmp_path / "t.zip", images_per_class=150, broken=0)
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("main\n600\n", "")
 
 
 BUILD_ONCE = """

@@ -14,12 +14,9 @@ from data_prep import source_names
 from sweeps.core.sweep import sweep_names
 from tests.sweeps import runs
 from tests.sweeps.conftest import Sweeps
-from trainables import trainable_names
+from trainables import get_trainable, trainable_names
 
-SETTINGS = ", ".join(
-    ["batch_size", "classes", "depth", "dropout", "epochs", "filters", "learning_rate", "seed", "size", "split_seed"]
-    + ["train_fraction", "validation_fraction"]
-)
+SETTINGS = ", ".join(sorted(get_trainable("cnn").config.model_fields))
 SWEEP_NAMES = ", ".join(sweep_names())
 
 
@@ -169,7 +166,7 @@ def test_bad_input_is_one_line_and_exit_2(given: Given, words: list[str], text: 
     assert (code, out) == (2, "")
     left = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - set(before) if path.name != ".lock"}
     assert left <= {"results", "runs"}, "no data set was prepared"
-    assert not [path for path in tmp_path.rglob("journal*")], "no run was started"
+    assert not list(tmp_path.rglob("journal*")), "no run was started"
 
 
 DATA_BAD_INPUT: list[tuple[Given, list[str]]] = [

@@ -113,17 +113,22 @@ def test_readmes_own_sweep_runs(sweeps: Sweeps, data_root: Path, tmp_path: Path)
     assert list(trials["sweep"].unique()) == ["my_sweep"]
 
 
-def test_a_trial_that_diverges_fails_alone(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "from sweeps import Sweep, choice\n"
-        "SWEEP = Sweep(question='Which rate?', trainable='cnn', space={'learning_rate': choice(1e-3, 10.0)}, searcher='grid',\n"
-        "              scheduler='none', samples=2, fixed={'epochs': 6, 'size': 16, 'filters': 64, 'depth': 3})\n"
-    )
-    # A rate of 10 need not give a loss that is no number; images of one bright pixel do not help either: so the data set is poisoned instead.
-    code, out, _ = sweeps("run", "mine.py", "--data", "digits", "--data-root", str(data_root), "--run-name", "mine")
-    trials = frames(tmp_path / "results")["trials"].set_index("params_learning_rate")
-    assert trials.loc[1e-3, "status"] == "completed"
-    print(out, trials.T)
+def test_a_trial_that_cannot_go_on_fails_alone(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    """The second trial's checkpoints cannot be stored: tried four times, then failed; the others are not touched."""
+    in_the_way = tmp_path / "runs" / "one" / "checkpoints" / "00002"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("")
+    words = ["run", "dropout", "--samples", "3", "--epochs", "1", *SMALL, "--data-root", str(data_root), "--run-name", "one"]
+    code, out, err = sweeps(*words)
+    assert (code, err) == (1, "")
+    trials = frames(tmp_path / "results")["trials"].set_index("trial_id")
+    assert list(trials["status"]) == ["completed", "failed", "completed"]
+    assert trials["restarts"].tolist() == [0, 3, 0]
+    error = trials["error"]["00002"]
+    assert error.startswith(("NotADirectoryError: ", "FileExistsError: "))
+    assert f"trial 00002 failed: dropout=0: {error}\n" in out
+    assert "Best of one: trial 0000" in out
+    assert sweeps("resume", "one")[0] == 1, "it says so again"
 
 
 class Killer(threading.Thread):

@@ -17,6 +17,19 @@ def test_run_json_is_read_back(tmp_path: Path) -> None:
     assert run_names(str(tmp_path)) == ["one"]
 
 
+@pytest.mark.parametrize(
+    ("storage", "folder", "checkpoints"),
+    [
+        ("{here}/runs", "{here}/runs/one", "{here}/runs/one/checkpoints/00001"),
+        ("s3://bucket/runs/?region=eu-west-1", "bucket/runs/one", "s3://bucket/runs/one/checkpoints/00001?region=eu-west-1"),
+    ],
+)
+def test_paths_and_uris(tmp_path: Path, storage: str, folder: str, checkpoints: str) -> None:
+    made = RunStorage(storage.format(here=tmp_path), "one")
+    assert made.folder == folder.format(here=tmp_path)
+    assert made.trial_checkpoints("00001") == checkpoints.format(here=tmp_path)
+
+
 def test_names_are_by_age(tmp_path: Path) -> None:
     for age, name in ((3, "b"), (2, "a"), (1, "c")):
         RunStorage(str(tmp_path), name).create(runs.spec(name))

@@ -28,6 +28,12 @@ def digits16(data_root: Path) -> Dataset:
     return prepare("digits", size=16, root=data_root)
 
 
+@pytest.fixture(scope="session")
+def digits8(data_root: Path) -> Dataset:
+    """As they come, at 8 px: for JAX, whose convolutions are slow on a CPU."""
+    return prepare("digits", size=8, root=data_root)
+
+
 @pytest.fixture(autouse=True)
 def same_environment() -> Iterator[None]:
     """`claim` sets variables for its own process, which here is everybody's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,11 @@ def test_torn_falls_back(store: CheckpointStore, folder: Path, left: int) -> Non
 
 
 def test_any_altered_byte_falls_back(store: CheckpointStore, folder: Path) -> None:
-    """One bit of every byte, most of all in the zip's directory: zip alone misses some, and raises what nobody expects at others."""
+    """One bit of every third byte: zip's own checks miss some in its directory, and raise what nobody expects at others."""
     fill(store, 2)
     content = file(folder, 2).read_bytes()
     assert len(content) > 1000
-    for place in range(len(content)):
+    for place in range(0, len(content), 3):
         altered = bytearray(content)
         altered[place] ^= 1 << place % 8
         file(folder, 2).write_bytes(altered)
@@ -159,7 +160,7 @@ def test_torn_later_ones_do_not_push_out_a_whole_one(store: CheckpointStore, fol
 def test_text_of_a_damaged_one(store: CheckpointStore, folder: Path) -> None:
     fill(store, 2)
     file(folder, 2).write_bytes(file(folder, 2).read_bytes()[:100])
-    with pytest.raises(ValueError, match="^a checkpoint must") as caught:
+    with pytest.raises(ValueError, match=r"^a checkpoint must") as caught:
         store.load(2)
     assert str(caught.value) == (
         f"a checkpoint must end in the SHA-256 of the rest, but {folder}/epoch-000002.npz is torn or altered: use another epoch's"
@@ -182,27 +183,48 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("kind", ["object array", "pickle"])
-def test_pickles_are_refused(store: CheckpointStore, folder: Path, tmp_path: Path, kind: str) -> None:
+def object_array(trap: Trap) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, model=np.array([trap], object))
+    return content.getvalue()
+
+
+def read_object_array(content: bytes) -> Any:
+    with np.load(io.BytesIO(content), allow_pickle=True) as archive:
+        return archive["model"]
+
+
+@pytest.mark.parametrize(
+    ("make", "read", "text"),
+    [
+        (object_array, read_object_array, "Object arrays cannot be loaded when allow_pickle=False"),
+        (
+            pickle.dumps,
+            pickle.loads,
+            "This file contains pickled (object) data. If you trust the file you can load it unsafely using the `allow_pickle=` keyword "
+            "argument or `pickle.load()`.",
+        ),
+    ],
+)
+def test_pickles_are_refused(
+    store: CheckpointStore, folder: Path, tmp_path: Path, make: Callable[[Trap], bytes], read: Callable[[bytes], Any], text: str
+) -> None:
     fill(store, 1)
-    sprung, content = tmp_path / "sprung", io.BytesIO()
-    if kind == "object array":
-        np.savez(content, **{**arrays(2), "model/0000": np.array([Trap(sprung)], object)})  # type: ignore[arg-type]  # numpy's stub takes the keys for allow_pickle
-    else:
-        pickle.dump(Trap(sprung), content)
-    file(folder, 2).write_bytes(signed(content.getvalue()))
-    with pytest.raises(ValueError, match=r"^(Object arrays cannot be loaded|This file contains pickled \(object\) data)"):
+    sprung = tmp_path / "sprung"
+    content = make(Trap(sprung))
+    file(folder, 2).write_bytes(signed(content))
+    with pytest.raises(ValueError, match=r"pickle") as caught:
         store.load(2)
+    assert str(caught.value) == text
     assert newest(store) == 1
     assert not sprung.exists()
-    # The trap works where pickles are read.
-    with np.load(io.BytesIO(content.getvalue()), allow_pickle=True) if kind == "object array" else io.BytesIO() as opened:
-        _ = opened["model/0000"] if kind == "object array" else pickle.loads(content.getvalue())
+    # The trap is a trap: it springs where pickles are read.
+    read(content)
     assert sprung.exists()
 
 
 def test_objects_are_not_saved(store: CheckpointStore) -> None:
-    with pytest.raises(ValueError, match="^Object arrays cannot be saved when allow_pickle=False$"):
+    with pytest.raises(ValueError, match=r"^Object arrays cannot be saved when allow_pickle=False$"):
         store.save({"model/0000": np.array([print], object)}, history(1), 1)
     assert store.epochs() == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -47,7 +46,7 @@ def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
     for content in (b"long content", b"short", b""):
         files.write(LOCAL, str(path), content)
         assert files.read(LOCAL, str(path)) == content
-    assert os.listdir(path.parent) == ["c.bin"]
+    assert [each.name for each in path.parent.iterdir()] == ["c.bin"]
 
 
 def test_a_killed_writer_leaves_the_old_content(tmp_path: Path) -> None:
@@ -57,7 +56,7 @@ def test_a_killed_writer_leaves_the_old_content(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert path.read_bytes() == b"old"
     # Its draft is there, whole or not, but nobody takes it for a file.
-    assert len(os.listdir(tmp_path)) == 2
+    assert len(list(tmp_path.iterdir())) == 2
     assert files.names(LOCAL, str(tmp_path)) == ["c.bin"]
     files.write(LOCAL, str(path), b"new")
     assert path.read_bytes() == b"new"
@@ -69,7 +68,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
     done = writer(NO_ROOM, path)
     assert (done.returncode, done.stdout) == (0, "File too large"), done.stderr
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["c.bin"]
+    assert [each.name for each in tmp_path.iterdir()] == ["c.bin"]
 
 
 def test_a_reader_sees_one_or_the_other(tmp_path: Path) -> None:

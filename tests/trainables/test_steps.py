@@ -16,6 +16,8 @@ from tests.trainables.trials import assert_same_arrays, in_new_process, training
 from trainables.core import steps
 from trainables.core.training import Training, batches
 
+# Compiling is most of this test: without optimization, and once for both networks.
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 # Train on JAX: an epoch, its state through a file to a fresh network, an epoch there; and two epochs in one go.
 ON_JAX = """
 import json, sys
@@ -28,7 +30,7 @@ from tests.trainables.trials import metrics, training
 from trainables.core.checkpoint import CheckpointStore
 
 dataset = open_dataset(Path(sys.argv[1]))
-settings = {"classes": None, "filters": 8, "dropout": 0.1, "batch_size": 32, "learning_rate": 0.01, "seed": 1}
+settings = {"size": 8, "classes": None, "filters": 8, "dropout": 0.1, "learning_rate": 0.02, "seed": 1}
 calm, store = training(dataset, **settings), CheckpointStore(sys.argv[2])
 calm.run_epoch()
 store.save(calm.state(), calm.history, 1)
@@ -66,7 +68,7 @@ def test_compiled_steps_are_keras_own(digits16: Dataset) -> None:
 
 @pytest.mark.parametrize("path", [steps.test_steps, lambda model, given: steps._on_batch(model.test_on_batch, given)])
 def test_means_are_over_images(digits16: Dataset, path: Callable[..., dict[str, float]]) -> None:
-    """Against numpy, and whatever the batches: 108 images in 64 and 44, one by one in part, or all at once; no call sees the one before."""
+    """Against numpy, and whatever the batches: 144 images at once, or in two parts or three; no call sees the one before."""
     one = training(digits16)
     one.run_epoch()
     rows = one.split.test
@@ -74,7 +76,7 @@ def test_means_are_over_images(digits16: Dataset, path: Callable[..., dict[str, 
     own = probabilities[np.arange(len(rows)), labels]
     expected = {"loss": -np.log(own).mean(), "accuracy": (probabilities.argmax(axis=1) == labels).mean()}
     before = one.state()
-    for size in (64, 107, 108):
+    for size in (64, 143, 144):
         assert path(one.model, in_batches(one, rows, size)) == pytest.approx(expected, abs=1e-5)
     assert_same_arrays(one.state(), before)
 
@@ -90,17 +92,18 @@ def test_batches_are_taken_one_by_one(digits16: Dataset) -> None:
             yield batch
 
     steps.train_steps(one.model, given())
-    assert iterations == [0, 1, 2, 3]
+    assert iterations == [0, 1, 2]
 
 
 @pytest.mark.skipif(
     importlib.util.find_spec("jax") is None and "CI" not in os.environ,
     reason="jax is not installed: pip install '.[jax]'; where CI is set this test fails instead",
 )
-def test_jax(digits16: Dataset, tmp_path: Path) -> None:
-    backend, calm, resumed = in_new_process(ON_JAX, str(digits16.path), str(tmp_path), KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
+def test_jax(digits8: Dataset, tmp_path: Path) -> None:
+    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), **QUICK}
+    backend, calm, resumed = in_new_process(ON_JAX, str(digits8.path), str(tmp_path / "trial"), **environment)
     assert backend == "jax"
     # Chance is 0.1.
-    assert calm[0]["train_accuracy"] > 0.25
+    assert calm[0]["train_accuracy"] > 0.2
     assert calm[1]["train_loss"] < calm[0]["train_loss"]
     assert resumed == calm

@@ -22,13 +22,14 @@ TOP = 5
 
 
 def load_model(trainable_name: str, settings: dict[str, Any], class_count: int, checkpoints: str, epoch: int) -> keras.Model:
-    """The compiled model of a trial as it was after `epoch`, from the folder of the trial's checkpoints."""
+    """The compiled model of a trial, its optimizer's state too, as it was after `epoch`, from the folder of the trial's checkpoints."""
     from trainables.core.training import build_model, restore_variables
 
     trainable = get_trainable(trainable_name)
     model = build_model(trainable, trainable.config(**settings), class_count)
     arrays, _ = CheckpointStore(checkpoints).load(epoch)
     restore_variables(model.variables, arrays, "model")
+    restore_variables(model.optimizer.variables, arrays, "optimizer")
     return model
 
 

@@ -26,8 +26,6 @@ class Training:
         self.dataset = dataset
         self.split = split_of(config, dataset)
         self.model = build_model(trainable, config, class_count(config, dataset))
-        # Slots are made now so that a stored state has variables to go into before the first step.
-        self.model.optimizer.build(self.model.trainable_variables)
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -86,6 +84,8 @@ def build_model(trainable: Trainable, config: TrainConfig, classes: int) -> kera
     keras.utils.set_random_seed(config.seed)
     model = trainable.build(config, classes)
     model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    # Slots are made now so that a stored state has variables to go into before the first step.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 class Worker(tune.Trainable):
-    """Trains trials. Its configuration: `trial` (index), `config` (the trainable's settings), `reported` (epochs that the journal has), and of
-    the run: `trainable`, `dataset_folder`, `checkpoints` (folder or URI), `cpus`, `gpus`."""
+    """Trains trials. Its configuration: `trial` (index), `config` (the trainable's settings), `reported` (epochs that the journal has), `checkpoints`
+    (its folder, or URI); and of the run: `trainable`, `dataset_folder`, `cpus`, `gpus`."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial."""
@@ -66,7 +66,7 @@ class Worker(tune.Trainable):
         gc.collect()
         trainable = get_trainable(self.task["trainable"])
         training = Training(trainable, trainable.config(**self.task["config"]), open_dataset(Path(self.task["dataset_folder"])))
-        self.store = CheckpointStore(f"{self.task['checkpoints']}/{self.task['trial']:05d}")
+        self.store = CheckpointStore(self.task["checkpoints"])
         newest = self.store.load_newest()
         if newest:
             training.restore(*newest)

@@ -1,0 +1,188 @@
+"""The best epoch, measured: against scikit-learn and Keras, on random numbers and on a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, classification_report, log_loss, top_k_accuracy_score
+
+from data_prep import Dataset, split
+from tests.trainables.trials import training
+from trainables.core.checkpoint import CheckpointStore
+from trainables.core.evaluation import evaluate, load_model, measure, predict
+
+SETTINGS: dict[str, Any] = {
+    "size": 16,
+    "classes": None,
+    "train_fraction": 0.7,
+    "validation_fraction": 0.1,
+    "depth": 1,
+    "filters": 4,
+    "dropout": 0.1,
+    "learning_rate": 0.01,
+    "split_seed": 4,
+}
+EPOCHS = 5
+
+
+def random_probabilities(classes: int, count: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(classes)
+    return random.dirichlet(np.full(classes, 0.3), count).clip(1e-6).astype(np.float32), random.integers(0, classes, count).astype(np.int32)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 6, 10, 200])
+def test_measure_is_scikit_learns_and_keras(classes: int) -> None:
+    import keras
+
+    probabilities, labels = random_probabilities(classes)
+    measured = measure(probabilities, labels)
+    indices, exact = list(range(classes)), probabilities.astype(np.float64)
+    assert measured["loss"] == pytest.approx(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=indices), abs=1e-3)
+    assert measured["loss"] == pytest.approx(float(keras.losses.SparseCategoricalCrossentropy()(labels, probabilities)), abs=1e-3)
+    assert measured["accuracy"] == accuracy_score(labels, probabilities.argmax(axis=1))
+    top5 = keras.metrics.SparseTopKCategoricalAccuracy(k=5)
+    top5.update_state(labels, probabilities)
+    assert measured["top5_accuracy"] == pytest.approx(float(top5.result()), abs=1e-6)
+    if classes > 5:
+        assert measured["top5_accuracy"] == top_k_accuracy_score(labels, probabilities, k=5, labels=indices)
+        assert measured["accuracy"] < measured["top5_accuracy"] < 1
+    else:
+        assert measured["top5_accuracy"] == 1
+    assert measured["images"] == 500
+    assert {name: type(value) for name, value in measured.items()} == {
+        "loss": float,
+        "accuracy": float,
+        "top5_accuracy": float,
+        "images": int,
+    }
+
+
+@pytest.mark.parametrize(("better", "ties", "in_top5"), [(4, 0, 1.0), (5, 0, 0.0), (4, 3, 1.0), (0, 9, 1.0), (5, 2, 0.0)])
+def test_ties_count_as_in_keras(better: int, ties: int, in_top5: float) -> None:
+    """An image is among the first five unless five classes are strictly better."""
+    import keras
+
+    row = np.array([0.2, *[0.4] * better, *[0.2] * ties, *[0.1] * (10 - better - ties)], np.float32)
+    probabilities = (row / row.sum())[None]
+    top5 = keras.metrics.SparseTopKCategoricalAccuracy(k=5)
+    top5.update_state([0], probabilities)
+    assert measure(probabilities, np.array([0]))["top5_accuracy"] == float(top5.result()) == in_top5
+
+
+def test_a_sure_mistake_costs_what_it_costs() -> None:
+    """Not Keras' 16.1 = -ln 1e-7 at most; and a probability that is 0 in float32 is a finite loss."""
+    sure = np.array([[1, 1e-20], [1, 0]], np.float32)
+    assert measure(sure[:1], np.array([1]))["loss"] == pytest.approx(-np.log(1e-20))
+    assert measure(sure[1:], np.array([1]))["loss"] == pytest.approx(87.3, abs=0.1)
+    assert measure(sure[1:], np.array([0]))["loss"] == 0
+
+
+@pytest.fixture(scope="module")
+def trial(digits16: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+    """Checkpoints and history of a trial whose stored best epoch is its second of five."""
+    folder = str(tmp_path_factory.mktemp("trial"))
+    one, store = training(digits16, **SETTINGS), CheckpointStore(folder)
+    for epoch in range(1, EPOCHS + 1):
+        one.run_epoch()
+        store.save(one.state(), one.history, min(epoch, 2))
+    assert store.epochs() == [2, 4, 5]
+    return folder, one.history
+
+
+def task(dataset: Dataset, folder: str, epoch: int, **settings: Any) -> dict[str, Any]:
+    return {
+        "trainable": "cnn",
+        "config": {**SETTINGS, **settings},
+        "dataset_folder": str(dataset.path),
+        "checkpoints": folder,
+        "epoch": epoch,
+        "cpus": 1,
+        "gpus": 0,
+    }
+
+
+def test_evaluate(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) -> None:
+    folder, history = trial
+    found = evaluate(task(digits16, folder, epoch=2))
+    assert list(found) == ["splits", "test_averages", "classes"]
+
+    # 1,797 images: 30 % are test, and 10 % of the others validation.
+    assert {name: measured["images"] for name, measured in found["splits"].items()} == {"train": 1132, "validation": 126, "test": 539}
+    rows = split(digits16.labels, seed=4)
+    model = load_model("cnn", SETTINGS, 10, folder, 2)
+    for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
+        probabilities = model.predict(digits16.images[part], verbose=0).astype(np.float64)
+        measured, labels = found["splits"][name], digits16.labels[part]
+        assert measured["accuracy"] == accuracy_score(labels, probabilities.argmax(axis=1))
+        assert measured["top5_accuracy"] == top_k_accuracy_score(labels, probabilities, k=5)
+        assert measured["loss"] == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), rel=1e-5)
+
+    # The second epoch it is: what training saw after it, and not after the last.
+    second, last = history[1], history[-1]
+    assert found["splits"]["validation"]["accuracy"] == pytest.approx(second["val_accuracy"], abs=1e-6)
+    assert found["splits"]["validation"]["loss"] == pytest.approx(second["val_loss"], rel=1e-5)
+    assert abs(second["val_loss"] - last["val_loss"]) > 0.01
+
+    predicted = model.predict(digits16.images[rows.test], verbose=0).argmax(axis=1)
+    report = classification_report(digits16.labels[rows.test], predicted, output_dict=True, zero_division=0)
+    scores = ("precision", "recall", "f1-score")
+    for average in ("macro", "weighted"):
+        assert list(found["test_averages"][average].values()) == pytest.approx([report[f"{average} avg"][score] for score in scores])
+    assert found["test_averages"]["micro"] == pytest.approx(dict.fromkeys(("precision", "recall", "f1"), report["accuracy"]))
+    assert list(found["test_averages"]) == ["micro", "macro", "weighted"]
+
+    assert [(row["class"], row["name"]) for row in found["classes"]] == [(n, str(n)) for n in range(10)]
+    for row in found["classes"]:
+        own = report[row["name"]]
+        assert [row["precision"], row["recall"], row["f1"]] == pytest.approx([own[score] for score in scores])
+        assert row["support"] == own["support"]
+    assert sum(row["support"] for row in found["classes"]) == 539
+
+
+def test_evaluate_some_classes(digits16: Dataset, tmp_path: Path) -> None:
+    """Before any training: a class that is never predicted scores 0, without a warning."""
+    one = training(digits16, **{**SETTINGS, "classes": 3})
+    one.history.append({"epoch": 1})
+    CheckpointStore(str(tmp_path)).save(one.state(), one.history, 1)
+    found = evaluate(task(digits16, str(tmp_path), epoch=1, classes=3))
+    rows = split(digits16.labels, seed=4, classes=3)
+    assert {name: measured["images"] for name, measured in found["splits"].items()} == {
+        "train": len(rows.train),
+        "validation": len(rows.validation),
+        "test": len(rows.test),
+    }
+    assert [row["name"] for row in found["classes"]] == ["0", "1", "2"]
+    assert {measured["top5_accuracy"] for measured in found["splits"].values()} == {1.0}
+    predicted = set(predict(one.model, digits16.images, rows.test).argmax(axis=1).tolist())
+    assert 0 < len(predicted) < 3
+    for row in found["classes"]:
+        assert (row["precision"] > 0) == (row["recall"] > 0) == (row["f1"] > 0) == (row["class"] in predicted)
+
+
+def test_overfitted_loss_is_the_one_of_training(digits16: Dataset, tmp_path: Path) -> None:
+    """Confident mistakes: probabilities below 1e-7, where Keras' floor would hide the cost that training and validation saw."""
+    one = training(digits16, **SETTINGS)
+    one.run_epoch()
+    kernel = one.model.trainable_variables[-2]
+    kernel.assign(kernel * 30)
+    CheckpointStore(str(tmp_path)).save(one.state(), one.history, 1)
+    rows = one.split.validation
+    own = predict(one.model, digits16.images, rows)[np.arange(len(rows)), digits16.labels[rows]]
+    assert np.finfo(np.float32).tiny < own.min() < 1e-7
+    found = evaluate(task(digits16, str(tmp_path), epoch=1))
+    assert found["splits"]["validation"]["loss"] == pytest.approx(one._validate()["loss"], rel=1e-4)
+
+
+def test_the_epoch_must_be_there(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"epoch-000003\.npz"):
+        evaluate(task(digits16, trial[0], epoch=3))
+
+
+def test_predict_in_parts(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) -> None:
+    """More rows than a batch of evaluation, in the order asked for."""
+    model = load_model("cnn", SETTINGS, 10, trial[0], 5)
+    rows = np.random.default_rng(0).permutation(len(digits16.labels))[:600]
+    np.testing.assert_allclose(predict(model, digits16.images, rows), model.predict(digits16.images[rows], verbose=0), atol=1e-6)

@@ -1,0 +1,203 @@
+"""A worker without a cluster: Ray's class is a class, and calls of `step` are all that Tune makes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from data_prep import BadInput, Dataset
+from tests.trainables.trials import TINY, assert_same_arrays, metrics, training, warm
+from trainables import Trainable
+from trainables.cnn import CnnConfig
+from trainables.core import worker as worker_module
+from trainables.core.checkpoint import CheckpointStore
+from trainables.core.worker import Worker
+
+if TYPE_CHECKING:
+    import keras
+
+Task = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def task(digits16: Dataset, tmp_path: Path) -> Task:
+    def make(folder: str = "first", **others: Any) -> dict[str, Any]:
+        return task_of(digits16, tmp_path / folder, **others)
+
+    return make
+
+
+def task_of(dataset: Dataset, folder: Path, trial: int = 0, reported: int = 0, **settings: Any) -> dict[str, Any]:
+    """What the driver sends: a TINY trial but for these settings."""
+    warm()
+    return {
+        "trial": trial,
+        "config": {**TINY, **settings},
+        "reported": reported,
+        "trainable": "cnn",
+        "dataset_folder": str(dataset.path),
+        "checkpoints": str(folder),
+        "cpus": 1,
+        "gpus": 0,
+    }
+
+
+def store_of(task: dict[str, Any]) -> CheckpointStore:
+    return CheckpointStore(task["checkpoints"])
+
+
+def steps(worker: Worker, count: int) -> list[dict[str, Any]]:
+    return [worker.step() for _ in range(count)]
+
+
+def numbers(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [metrics(result) for result in results]
+
+
+@pytest.fixture(scope="module")
+def expected(digits16: Dataset) -> list[dict[str, Any]]:
+    """The first three epochs of the task, without a worker."""
+    one = training(digits16)
+    return [metrics(one.run_epoch()) for _ in range(3)]
+
+
+@pytest.fixture(scope="module")
+def interrupted(digits16: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """The checkpoints of a worker that ended after two epochs, and what it reported."""
+    folder = tmp_path_factory.mktemp("interrupted") / "first"
+    return folder, steps(Worker(config=task_of(digits16, folder)), 2)
+
+
+@pytest.fixture
+def stored(interrupted: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> list[dict[str, Any]]:
+    """A copy of them where `task` has its own; gives what was reported."""
+    shutil.copytree(interrupted[0], tmp_path / "first")
+    return interrupted[1]
+
+
+def test_a_step_is_an_epoch_and_its_checkpoint_is_stored(task: Task, expected: list[dict[str, Any]]) -> None:
+    given = task(trial=7)
+    worker = Worker(config=given)
+    for epoch in (1, 2):
+        result = worker.step()
+        assert metrics(result) == expected[epoch - 1]
+        assert result["checkpoint"] == f"epoch-{epoch:06d}.npz"
+        assert (Path(given["checkpoints"]) / result["checkpoint"]).is_file()
+        arrays, history = store_of(given).load(epoch)
+        assert worker.training
+        assert_same_arrays(arrays, worker.training.state())
+        assert {key: result[key] for key in history[-1]} == history[-1]
+    assert set(result) - set(history[-1]) == {"parameters", "trainable_parameters", "setup_seconds", "node", "device", "pid", "checkpoint"}
+    assert (result["parameters"], result["trainable_parameters"], result["device"]) == (466, 442, "cpu")
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_no_result_without_its_checkpoint(task: Task, tmp_path: Path) -> None:
+    worker = Worker(config=task())
+    worker.step()
+    shutil.rmtree(tmp_path / "first")
+    (tmp_path / "first").write_text("a file where the folder was")
+    with pytest.raises(FileExistsError, match="first"):
+        worker.step()
+
+
+def test_tune_trains_it(task: Task, expected: list[dict[str, Any]]) -> None:
+    """By `train`, and the save that Tune asks for when a worker changes trials."""
+    worker: Any = Worker(config=task())
+    result = worker.train()
+    assert (metrics(result), result["training_iteration"]) == (expected[0], 1)
+    worker.restore(worker.save())
+    assert metrics(worker.train()) == expected[1]
+    assert worker.reset(task("second", trial=1, seed=1))
+    assert worker.train()["epoch"] == 1
+    worker.stop()
+
+
+@pytest.mark.parametrize("reported", [0, 1, 2])
+def test_what_was_stored_but_not_reported_is_sent_again(
+    task: Task, stored: list[dict[str, Any]], expected: list[dict[str, Any]], reported: int
+) -> None:
+    """Not trained anew: even the time it ended at is that of the first. Then it goes on."""
+    worker = Worker(config=task(reported=reported))
+    for result in stored[reported:]:
+        assert {**worker.step(), "setup_seconds": result["setup_seconds"]} == result
+    assert metrics(worker.step()) == expected[2]
+
+
+@pytest.mark.parametrize(("lost", "reported"), [([2], 1), ([2], 2), ([1, 2], 2)])
+def test_a_lost_checkpoint_is_trained_again(
+    task: Task, stored: list[dict[str, Any]], expected: list[dict[str, Any]], lost: list[int], reported: int
+) -> None:
+    folder = Path(store_of(task()).folder)
+    for epoch in lost:
+        (folder / f"epoch-{epoch:06d}.npz").unlink()
+    worker = Worker(config=task(reported=reported))
+    assert numbers(steps(worker, 3 - reported)) == expected[reported:]
+    assert worker.training
+    times = [result["finished_at"] for result in worker.training.history]
+    assert [times[n] == stored[n]["finished_at"] for n in (0, 1)] == [1 not in lost, False]
+    assert store_of(task()).epochs()[-1] == 3
+
+
+def test_the_next_trial_is_as_in_a_new_worker(task: Task) -> None:
+    others: dict[str, Any] = {"trial": 1, "seed": 9, "depth": 2, "learning_rate": 0.01, "dropout": 0.5}
+    used = Worker(config=task())
+    steps(used, 2)
+    assert used.reset_config(task("second", **others)) is True
+    results = steps(used, 2)
+    new = Worker(config=task("elsewhere", **others))
+    assert numbers(results) == numbers(steps(new, 2))
+    assert used.training
+    assert new.training
+    assert_same_arrays(used.training.state(), new.training.state())
+    assert store_of(task()).epochs() == store_of(task("second")).epochs() == [1, 2]
+
+
+def test_what_fails_waits_for_a_step(task: Task) -> None:
+    """A `reset_config` that raises ends its trial in spite of `max_failures`."""
+    worker = Worker(config=task())
+    given = {**task(trial=1), "checkpoints": "nope://bucket"}
+    assert worker.reset_config(given) is True
+    with pytest.raises(BadInput) as caught:
+        worker.step()
+    assert str(caught.value) == (
+        "a storage is a folder or a URI that pyarrow reads (s3://...), but 'nope://bucket' is not: "
+        "Unrecognized filesystem type in URI: nope://bucket"
+    )
+    given = {**task(trial=1), "dataset_folder": "none"}
+    assert worker.reset_config(given) is True
+    with pytest.raises(BadInput) as caught:
+        worker.step()
+    assert str(caught.value) == "a prepared data set must have a dataset.json, but 'none' has none: make it by `sweeps data`"
+
+
+def explosive(config: CnnConfig, class_count: int) -> keras.Model:
+    """One step at a high rate, and e to the power of its outputs is more than float32 holds."""
+    import keras
+    from keras import layers
+
+    images = keras.Input((config.size, config.size, 3))
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(images))
+    x = layers.Dense(class_count, "exponential")(x)
+    return keras.Model(images, layers.Softmax()(x))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "problem"),
+    [
+        (64, "diverged: train_loss is nan in epoch 1; a lower learning_rate may help"),
+        # The only batch of the epoch is still finite, as its loss is taken before its step.
+        (65_536, "diverged: val_loss is nan in epoch 1; a lower learning_rate may help"),
+    ],
+)
+def test_divergence_is_told_and_not_stored(task: Task, monkeypatch: pytest.MonkeyPatch, batch_size: int, problem: str) -> None:
+    trainable = Trainable(summary="it explodes", config=CnnConfig, build=explosive)
+    monkeypatch.setattr(worker_module, "get_trainable", {"cnn": trainable}.__getitem__)
+    given = task(learning_rate=10, batch_size=batch_size)
+    assert Worker(config=given).step() == {"diverged": problem}
+    assert store_of(given).epochs() == []

@@ -30,7 +30,7 @@ from data_prep.core.source import Files
 Skipped = list[tuple[int, str]]
 # Below this a process's start (0.3 s) costs more than it saves.
 FEW_FILES: Final = 256
-# All decoders together stay within 1 GB on a machine of many cores: one holds 40 MB, and the directory of a zip file of 100,000 another 70.
+# All decoders together stay near 1 GB on a machine of many cores: one holds 40 MB, and up to 126 MB with the directory of a zip of 100,000 files.
 MAX_OF_FOLDER: Final = 24
 MAX_OF_ZIP: Final = 8
 _CHUNK_FILES: Final = 256

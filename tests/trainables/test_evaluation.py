@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def task(dataset: Dataset, folder: str, epoch: int, **settings: Any) -> dict[str
 
 def test_evaluate(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) -> None:
     folder, history = trial
-    found = evaluate(task(digits16, folder, epoch=2))
+    found = evaluate({**task(digits16, folder, epoch=2), "cpus": 3})
+    assert (os.environ["TF_NUM_INTRAOP_THREADS"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("3", "-1")
     assert list(found) == ["splits", "test_averages", "classes"]
 
     # 1,797 images: 30 % are test, and 10 % of the others validation.

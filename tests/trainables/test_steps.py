@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -66,11 +65,18 @@ def test_compiled_steps_are_keras_own(digits16: Dataset) -> None:
     assert one == pytest.approx(other, abs=1e-6)
 
 
-@pytest.mark.parametrize("path", [steps.test_steps, lambda model, given: steps._on_batch(model.test_on_batch, given)])
-def test_means_are_over_images(digits16: Dataset, path: Callable[..., dict[str, float]]) -> None:
-    """Against numpy, and whatever the batches: 144 images at once, or in two parts or three; no call sees the one before."""
+@pytest.fixture(scope="module")
+def trained(digits16: Dataset) -> Training:
+    """After an epoch of three batches."""
     one = training(digits16)
     one.run_epoch()
+    return one
+
+
+@pytest.mark.parametrize("path", [steps.test_steps, lambda model, given: steps._on_batch(model.test_on_batch, given)])
+def test_means_are_over_images(trained: Training, digits16: Dataset, path: Callable[..., dict[str, float]]) -> None:
+    """Against numpy, and whatever the batches: 144 images at once, or in two parts or three; no call sees the one before."""
+    one = trained
     rows = one.split.test
     probabilities, labels = one.model.predict(digits16.images[rows], verbose=0), digits16.labels[rows]
     own = probabilities[np.arange(len(rows)), labels]
@@ -81,18 +87,17 @@ def test_means_are_over_images(digits16: Dataset, path: Callable[..., dict[str, 
     assert_same_arrays(one.state(), before)
 
 
-def test_batches_are_taken_one_by_one(digits16: Dataset) -> None:
+def test_batches_are_taken_one_by_one(trained: Training) -> None:
     """From a generator, with no batch gathered before the one before it is trained on."""
-    one = training(digits16)
-    iterations: list[int] = []
+    steps_before = []
 
-    def given() -> Any:
-        for batch in in_batches(one, one.split.train):
-            iterations.append(int(one.model.optimizer.iterations.numpy()))
+    def given() -> Iterator[steps.Batch]:
+        for batch in in_batches(trained, trained.split.train):
+            steps_before.append(int(trained.model.optimizer.iterations.numpy()))
             yield batch
 
-    steps.train_steps(one.model, given())
-    assert iterations == [0, 1, 2]
+    steps.train_steps(trained.model, given())
+    assert steps_before == [3, 4, 5]
 
 
 @pytest.mark.skipif(

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from data_prep import BadInput, Dataset
-from tests.trainables.trials import TINY, assert_same_arrays, metrics, training, warm
+from tests.trainables.trials import TINY, assert_same_arrays, in_new_process, metrics, training, warm
 from trainables import Trainable
 from trainables.cnn import CnnConfig
 from trainables.core import worker as worker_module
 from trainables.core.checkpoint import CheckpointStore
+from trainables.core.selection import best_epoch
 from trainables.core.worker import Worker
 
 if TYPE_CHECKING:
@@ -96,14 +97,33 @@ def test_a_step_is_an_epoch_and_its_checkpoint_is_stored(task: Task, expected: l
     assert (result["parameters"], result["trainable_parameters"], result["device"]) == (466, 442, "cpu")
     assert json.loads(json.dumps(result)) == result
 
-
-def test_no_result_without_its_checkpoint(task: Task, tmp_path: Path) -> None:
-    worker = Worker(config=task())
-    worker.step()
-    shutil.rmtree(tmp_path / "first")
-    (tmp_path / "first").write_text("a file where the folder was")
+    # No result without its checkpoint.
+    shutil.rmtree(given["checkpoints"])
+    Path(given["checkpoints"]).write_text("a file where the folder was")
     with pytest.raises(FileExistsError, match="first"):
         worker.step()
+
+
+def test_its_share_is_claimed_before_keras_comes(task: Task) -> None:
+    code = """
+import json, os, sys
+import trainables.core.evaluation
+from trainables.core.worker import Worker
+
+Worker(config=json.loads(sys.argv[1]))
+print(json.dumps(["keras" in sys.modules, os.environ["TF_NUM_INTRAOP_THREADS"], os.environ["CUDA_VISIBLE_DEVICES"]]))
+"""
+    assert in_new_process(code, json.dumps({**task(), "cpus": 3})) == [False, "3", "-1"]
+
+
+def test_the_best_epoch_is_kept(task: Task) -> None:
+    worker = Worker(config=task(learning_rate=0.01))
+    for epoch in range(1, 8):
+        worker.step()
+        assert worker.training
+        best = best_epoch(worker.training.history)
+        assert store_of(task()).epochs() == sorted([best, *[n for n in range(1, epoch + 1) if n != best][-2:]])
+    assert best > 1
 
 
 def test_tune_trains_it(task: Task, expected: list[dict[str, Any]]) -> None:
@@ -113,8 +133,7 @@ def test_tune_trains_it(task: Task, expected: list[dict[str, Any]]) -> None:
     assert (metrics(result), result["training_iteration"]) == (expected[0], 1)
     worker.restore(worker.save())
     assert metrics(worker.train()) == expected[1]
-    assert worker.reset(task("second", trial=1, seed=1))
-    assert worker.train()["epoch"] == 1
+    assert worker.reset(task("second", trial=1))
     worker.stop()
 
 
@@ -122,14 +141,15 @@ def test_tune_trains_it(task: Task, expected: list[dict[str, Any]]) -> None:
 def test_what_was_stored_but_not_reported_is_sent_again(
     task: Task, stored: list[dict[str, Any]], expected: list[dict[str, Any]], reported: int
 ) -> None:
-    """Not trained anew: even the time it ended at is that of the first. Then it goes on."""
+    """Not trained anew: even the time it ended at is that of the first. After the last it goes on."""
     worker = Worker(config=task(reported=reported))
     for result in stored[reported:]:
         assert {**worker.step(), "setup_seconds": result["setup_seconds"]} == result
-    assert metrics(worker.step()) == expected[2]
+    if reported:
+        assert metrics(worker.step()) == expected[2]
 
 
-@pytest.mark.parametrize(("lost", "reported"), [([2], 1), ([2], 2), ([1, 2], 2)])
+@pytest.mark.parametrize(("lost", "reported"), [([2], 1), ([1, 2], 2)])
 def test_a_lost_checkpoint_is_trained_again(
     task: Task, stored: list[dict[str, Any]], expected: list[dict[str, Any]], lost: list[int], reported: int
 ) -> None:
@@ -145,9 +165,9 @@ def test_a_lost_checkpoint_is_trained_again(
 
 
 def test_the_next_trial_is_as_in_a_new_worker(task: Task) -> None:
-    others: dict[str, Any] = {"trial": 1, "seed": 9, "depth": 2, "learning_rate": 0.01, "dropout": 0.5}
+    others: dict[str, Any] = {"trial": 1, "seed": 9, "filters": 5, "learning_rate": 0.01, "dropout": 0.5}
     used = Worker(config=task())
-    steps(used, 2)
+    used.step()
     assert used.reset_config(task("second", **others)) is True
     results = steps(used, 2)
     new = Worker(config=task("elsewhere", **others))
@@ -155,7 +175,7 @@ def test_the_next_trial_is_as_in_a_new_worker(task: Task) -> None:
     assert used.training
     assert new.training
     assert_same_arrays(used.training.state(), new.training.state())
-    assert store_of(task()).epochs() == store_of(task("second")).epochs() == [1, 2]
+    assert (store_of(task()).epochs(), store_of(task("second")).epochs()) == ([1], [1, 2])
 
 
 def test_what_fails_waits_for_a_step(task: Task) -> None:

@@ -22,11 +22,12 @@ CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 PARTS = ("train", "t10k")
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 DEBIAN_FOLDER = Path(os.sep) / "usr/share/datasets/fashion-mnist"
+PIXELS = 28
 UBYTE = 8  # IDX type code: unsigned byte
 
 
 def _find(request: Request) -> Found:
-    folder = Path(request.source) if request.source else DEBIAN_FOLDER
+    folder = Path(request.source).expanduser() if request.source else DEBIAN_FOLDER
     if not request.source and not folder.is_dir():
         raise BadInput(
             "Fashion-MNIST must be on this machine, but its package is not installed: "
@@ -53,7 +54,12 @@ def _identity(files: list[Path]) -> str:
 def _read(files: list[Path]) -> Arrays:
     arrays = [read_idx(path) for path in files]
     for path, images, labels in zip(files[::2], arrays[::2], arrays[1::2], strict=True):
-        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        if images.shape[1:] != (PIXELS, PIXELS) or not len(images):
+            raise BadInput(
+                f"Fashion-MNIST images must be {PIXELS} x {PIXELS} pixels and at least one, but '{path}' has the shape {images.shape}: "
+                "fetch the files again"
+            )
+        if labels.ndim != 1 or len(images) != len(labels):
             raise BadInput(
                 f"IDX images and labels must be of equal number, but '{path}' has {images.shape} for {labels.shape} labels: "
                 "fetch the files again"

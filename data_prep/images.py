@@ -3,7 +3,8 @@
 Where from: your disk. Licence: yours. Size: any; 100,000 small images take under a minute, and memory does not grow with them.
 Layout: `PATH/<class>/**/<image>`: the sub-folders in sorted order are the classes, everything below one belongs to it. Files end in
 .jpg .jpeg .png .gif .bmp .webp .tif .tiff .ppm .pgm .pbm in any case; others are left out, which the screen and dataset.json say.
-The order of the images is that of their sorted paths. Names are folder-safe: `images:~/My Birds` is prepared as `images-My_Birds`.
+The order of the images is that of their sorted paths. Names are folder-safe, and cut to 60 characters: `images:~/My Birds` is
+prepared as `images-My_Birds`. PATH and the names of the classes must be valid UTF-8; an image's own name need not be.
 """
 
 import re
@@ -14,7 +15,7 @@ import numpy as np
 
 from data_prep.core.decode import EXTENSIONS
 from data_prep.core.errors import BadInput
-from data_prep.core.folder import folder_identity, walk
+from data_prep.core.folder import MAX_NAME, folder_identity, walk
 from data_prep.core.progress import say
 from data_prep.core.source import Files, Found, Request, Source
 
@@ -23,6 +24,7 @@ def _find(request: Request) -> Found:
     if request.source is not None:
         raise BadInput(f"images:PATH takes its folder from PATH and no --source, but got '{request.source}': leave --source out")
     folder = Path(request.argument or "").expanduser()
+    _check_text("images:PATH", str(folder))
     if not folder.is_dir():
         raise BadInput(f"images:PATH must name a folder, but '{request.argument}' is none: check the path")
     classes = _classes(folder)
@@ -31,8 +33,19 @@ def _find(request: Request) -> Found:
             f"images:PATH must have at least 2 sub-folders, one a class, but '{request.argument}' has {len(classes)}: "
             "sort the images into sub-folders"
         )
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", folder.resolve().name) or "folder"
+    for name in classes:
+        _check_text("the name of a class's folder", name)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", folder.resolve().name)[:MAX_NAME] or "folder"
     return Found(where=str(folder), identity=partial(folder_identity, folder), read=partial(_read, folder, request), name=f"images-{name}")
+
+
+def _check_text(what: str, name: str) -> None:
+    """JSON and Parquet refuse what is not UTF-8, long after the work was done."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        # repr, for a terminal refuses it as well.
+        raise BadInput(f"{what} must be valid UTF-8, but got {name!r}: rename it") from error
 
 
 def _classes(folder: Path) -> list[str]:

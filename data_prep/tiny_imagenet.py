@@ -25,6 +25,7 @@ from data_prep.core.folder import walk
 from data_prep.core.source import Files, Found, Request, Source
 
 OFFICIAL = Remote("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "md5:90528d7ca1a48142e341f4ef8d21d0de")
+TEXTS = ("wnids.txt", "words.txt")
 MEMBER = re.compile(r"(?:[^/]+/)?train/(?P<wnid>[^/]+)/images/[^/]+\.jpe?g", re.IGNORECASE)
 NOTES = (
     "only the 100,000 labelled images of train/ are used, the protocol of the report: test is a split of them",
@@ -52,27 +53,43 @@ def _has_train(folder: Path) -> bool:
 
 def _read(archive: Archive) -> Files:
     path = archive.path()
-    if path.is_dir():
-        names = list(walk(path))
-        texts = {Path(n).name: (path / n).read_text("utf-8") for n in names if Path(n).name in ("wnids.txt", "words.txt")}
-    else:
-        names, texts = _read_zip(path)
+    names, data = _read_folder(path) if path.is_dir() else _read_zip(path)
+    wnids_txt, words_txt = (_text(name, data.get(name, b""), path) for name in TEXTS)
     members = sorted((match["wnid"], name) for name in names if (match := MEMBER.fullmatch(name)))
-    wnids = _order(sorted({wnid for wnid, _ in members}), texts.get("wnids.txt", ""), path)
+    wnids = _order(sorted({wnid for wnid, _ in members}), wnids_txt, path)
     label = {wnid: i for i, wnid in enumerate(wnids)}
     members.sort(key=lambda member: (label[member[0]], member[1]))
     labels = np.asarray([label[wnid] for wnid, _ in members], np.int32)
-    return Files(path, tuple(name for _, name in members), labels, class_names(wnids, texts.get("words.txt", "")))
+    return Files(path, tuple(name for _, name in members), labels, class_names(wnids, words_txt))
 
 
-def _read_zip(path: Path) -> tuple[list[str], dict[str, str]]:
+def _read_folder(path: Path) -> tuple[list[str], dict[str, bytes]]:
+    names = list(walk(path))
+    try:
+        return names, {Path(n).name: (path / n).read_bytes() for n in names if Path(n).name in TEXTS}
+    except OSError as error:
+        raise BadInput(_unreadable(path, error)) from error
+
+
+def _read_zip(path: Path) -> tuple[list[str], dict[str, bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            texts = {Path(n).name: archive.read(n).decode() for n in names if Path(n).name in ("wnids.txt", "words.txt")}
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise BadInput(_not_a_zip(path)) from error
-    return names, texts
+            return names, {Path(n).name: archive.read(n) for n in names if Path(n).name in TEXTS}
+    except Exception as error:
+        # zipfile raises BadZipFile, zlib.error, EOFError, RuntimeError (encrypted), NotImplementedError (a method it lacks).
+        raise BadInput(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"Tiny ImageNet's files must be readable, but those in '{path}' are not ({error}): fetch the archive again"
+
+
+def _text(name: str, data: bytes, path: Path) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name} must be UTF-8, but that in '{path}' is not ({error}): fetch the archive again") from error
 
 
 def _order(present: list[str], wnids_txt: str, path: Path) -> list[str]:

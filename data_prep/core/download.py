@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock
 
 from data_prep.core.errors import BadInput
+from data_prep.core.folder import MAX_NAME
 from data_prep.core.progress import progress, say
 
 if TYPE_CHECKING:
@@ -42,13 +43,17 @@ class Remote:
     @property
     def file_name(self) -> str:
         """Two files of one name from two addresses do not meet."""
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", Path(urllib.parse.urlsplit(self.url).path).name)
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", Path(urllib.parse.urlsplit(self.url).path).name)[-MAX_NAME:]
         return f"{hashlib.sha256(self.url.encode()).hexdigest()[:8]}-{name}"
 
 
 def parse_url(text: str) -> Remote:
     """`URL` or `URL#sha256=HEX`, as pip writes it."""
     url, _, fragment = text.partition("#")
+    if not _is_url(url):
+        raise BadInput(
+            f"a URL must be http://HOST/PATH or https://HOST/PATH in ASCII without spaces, but got {url!r}: correct it, with %20 for a space"
+        )
     if not fragment:
         return Remote(url)
     if not re.fullmatch(r"(sha256=[0-9a-f]{64}|md5=[0-9a-f]{32})", fragment):
@@ -56,6 +61,15 @@ def parse_url(text: str) -> Remote:
             f"what follows # in a URL must be sha256= and 64 hex digits or md5= and 32, but got '{fragment}': correct it or leave it out"
         )
     return Remote(url, fragment.replace("=", ":"))
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        # The port is only read, and refused, when it is asked for.
+        return bool(parts.hostname) and parts.port != 0 and re.fullmatch(r"[!-~]+", url) is not None
+    except ValueError:
+        return False
 
 
 def checksum_of(path: Path, algorithm: str) -> str:
@@ -152,7 +166,8 @@ def _transfer(remote: Remote, part: Path, console: Console | None) -> bool:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         return _beyond_the_end(part, have, error.headers.get("Content-Range", ""))
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # ValueError: a host's name that cannot be one, here or in a redirection.
         raise _NetworkError(getattr(error, "reason", None) or error) from error
     with response:
         return _receive(response, part, have, remote.url, console)

@@ -6,8 +6,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from data_prep.core.errors import BadInput
+
+# A file's name may have 255 bytes: of one that is made from another name so many are that name's, the rest says which file it is.
+MAX_NAME: Final = 60
 
 
 def walk(folder: Path) -> Iterator[str]:

@@ -62,7 +62,7 @@ def finish(file: int, rows: int, size: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """A file's name is on the disk only when its folder is."""
+    """Put the names in a folder on the disk: a new or renamed file survives a power cut only when its folder was synced after it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

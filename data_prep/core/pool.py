@@ -129,12 +129,24 @@ def _end_with(parent: int) -> None:
 
 @contextmanager
 def _no_ctrl_c() -> Iterator[None]:
-    """Processes started in here never see a terminal's Ctrl-C, which their parent handles; else each would show a traceback."""
+    """Processes started in here never see a terminal's Ctrl-C, which their parent handles; else each would show a traceback.
+
+    The parent handles it when they are started: one half started fails with a traceback, and semaphores are left behind.
+    """
+    held: list[int] = []
+    # The mask alone does not hold it back: NumPy's threads take the signal, and Python then interrupts the main thread.
+    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    if handler is not None:
+        signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

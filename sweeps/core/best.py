@@ -37,8 +37,17 @@ def best_models_table(results: Path) -> list[Row]:
 
 def _settings(results: Path, path: Path, row: Row) -> Row:
     spec = results.joinpath(RUNS, *path.parts[-3:-1], RUN_JSON)
-    space = json.loads(spec.read_text())["sweep"]["space"] if spec.is_file() else {}
+    space = read_json(spec).get("sweep", {}).get("space", {})
     return {name: row.get(PARAMS + name) for name in space}
+
+
+def read_json(file: Path) -> Row:
+    """What a run.json says; nothing where it is missing or damaged: another run's export does not stop at it."""
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def best_models_markdown(results: Path) -> str:

@@ -40,16 +40,19 @@ class Decisions:
             if row["kind"] == "end":
                 ended.append(row["trial"])
             elif row["kind"] == "suggest":
-                config = self._ask(row["trial"], ended)
-                if config != row["config"]:
-                    raise BadInput(
-                        f"a resumed search repeats its suggestions, but trial {row['trial']} of {self.spec.run} came out as {config} instead of "
-                        f"{row['config']}: install the versions of its run.json (hyperopt {self.spec.versions.get('hyperopt')})"
-                    )
-        self._settle()
+                self._compare(row["trial"], self._ask(row["trial"], ended), row["config"])
 
-    def _settle(self) -> None:
-        """End what was decided before an interruption but not yet carried out."""
+    def _compare(self, index: int, now: Row, then: Row) -> None:
+        differing = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
+        if differing:
+            key = differing[0]
+            raise BadInput(
+                f"a resumed search repeats its suggestions, but {key} of trial {index} of {self.spec.run} came out as {now.get(key)!r} instead "
+                f"of {then.get(key)!r}: install the versions that its run.json names (hyperopt {self.spec.versions.get('hyperopt')})"
+            )
+
+    def settle(self) -> None:
+        """End what was decided before an interruption but not yet carried out. To be called when the session has begun."""
         for trial in self.state.trials.values():
             if trial.end:
                 continue
@@ -108,7 +111,9 @@ class Decisions:
         sweep = self.spec.sweep
         if sweep.scheduler == "asha" and is_rung(result["epoch"], sweep.grace_epochs, sweep.reduction_factor):
             last = trial.index - WINDOW if self.spec.deterministic else self.count
-            others = [t.epochs for t in self.state.trials.values() if t.index <= last and t.index != trial.index]
+            # A failed trial may have shone before it diverged: nobody is measured against it.
+            trials = [t for t in self.state.trials.values() if t.index <= last and t.index != trial.index and t.status != "failed"]
+            others = [t.epochs for t in trials]
             peers = [epochs[result["epoch"]]["val_accuracy"] for epochs in others if result["epoch"] in epochs]
             if not promoted(result["val_accuracy"], peers, sweep.reduction_factor):
                 return "asha"
@@ -157,6 +162,12 @@ def finished(spec: RunSpec, state: RunState) -> bool:
 def measured(state: RunState) -> bool:
     """Whether the best trial has been measured on the test split, or there is none."""
     return state.best_trial is None or state.current_evaluation is not None
+
+
+def last_line(text: str) -> str:
+    """What a traceback ends with: `ValueError: ...`."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown error"
 
 
 def picked(result: dict[str, Any]) -> Row:

@@ -42,11 +42,14 @@ class _FileLog:
     def append(self, row: Row) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
+            new = os.fstat(descriptor).st_size == 0
             _cut_torn_line(descriptor)
             line = _line(row)
             if os.write(descriptor, line) != len(line):
                 raise OSError("short write")
             os.fsync(descriptor)
+            if new:
+                files.sync_folder(self.path.parent)
         finally:
             os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -55,6 +56,7 @@ class Resolved:
     data: str
     samples: int
     size: int
+    gpus: float
     time_budget_seconds: float | None
 
 
@@ -68,6 +70,9 @@ def resolve(options: RunOptions) -> Resolved:
         raise BadInput("the seed is not a setting but an option: give --seed N")
     sweep = sweep.with_settings(settings)
     sweep.check(options.seed)
+    for option, given in (("--storage", options.storage), ("--run-name", options.run_name), ("--address", options.address)):
+        if given == "":
+            raise BadInput(f"{option} is given a value or left out, but got '': do one of these")
     if options.samples is not None and options.samples < 1:
         raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
     data = options.data or sweep.data
@@ -79,7 +84,8 @@ def resolve(options: RunOptions) -> Resolved:
         data=data,
         samples=options.samples or sweep.samples,
         size=size,
-        time_budget_seconds=parse_duration(options.time_budget) if options.time_budget else None,
+        gpus=options.gpus if options.gpus is not None else float(min(local_gpus(), 1)),
+        time_budget_seconds=parse_duration(options.time_budget) if options.time_budget is not None else None,
     )
 
 
@@ -92,7 +98,7 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
             raise BadInput(f"--set takes key=value, but got {pair!r}: write for example --set depth=3")
         try:
             settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             settings[key] = value
     return settings
 
@@ -110,11 +116,13 @@ def check_resources(options: RunOptions) -> None:
     if options.cpus < 1:
         raise BadInput(f"--cpus is a number of cores a trial, at least 1, but got {options.cpus}: give another")
     gpus = options.gpus or 0
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+    if not math.isfinite(gpus) or gpus < 0 or (gpus > 1 and gpus != int(gpus)):
         raise BadInput(f"--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got {gpus:g}: give another")
     cores = os.cpu_count() or 1
     if options.address is None and options.cpus > cores:
         raise BadInput(f"a trial runs on one machine, but --cpus {options.cpus} is more than the {cores} cores of this one: lower --cpus")
+    if options.address is None and gpus > local_gpus():
+        raise BadInput(f"a trial runs on one machine, but --gpus {gpus:g} is more than the {local_gpus()} GPUs of this one: lower --gpus")
 
 
 def check_storage(options: RunOptions) -> None:
@@ -154,7 +162,7 @@ def new_run(resolved: Resolved, options: RunOptions, dataset: Dataset) -> tuple[
         deterministic=options.deterministic,
         time_budget_seconds=resolved.time_budget_seconds,
         cpus_per_trial=options.cpus,
-        gpus_per_trial=options.gpus if options.gpus is not None else _default_gpus(),
+        gpus_per_trial=resolved.gpus,
         dataset=dataset.name,
         dataset_source=resolved.data,
         dataset_folder=str(dataset.path.absolute()),
@@ -169,9 +177,9 @@ def new_run(resolved: Resolved, options: RunOptions, dataset: Dataset) -> tuple[
     return spec, storage
 
 
-def _default_gpus() -> float:
-    """One a trial where this machine has any, none otherwise. (A cluster is told by --gpus: its nodes may not have started.)"""
-    return 1.0 if list(Path("/dev").glob("nvidia[0-9]*")) else 0.0
+def local_gpus() -> int:
+    """GPUs of this machine. (A cluster is told by --gpus: its nodes may not have started.)"""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def git_commit() -> str | None:

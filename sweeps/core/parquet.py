@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from data_prep import BadInput
 from sweeps.core.tables import ROW_OF, schema
+from trainables.core.files import sync_folder
 
 MOVE: Final = "give another --results folder, or move the old one away"
 
@@ -98,8 +99,4 @@ def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from data_prep import BadInput
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions
 from sweeps.core.propose import Grid, trial_count
@@ -21,7 +22,7 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None
         f"trainable  {sweep.trainable} on {resolved.data} at {resolved.size} px",
         f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
         f"epochs     at most {config.epochs} a trial, {count * config.epochs} in all{_stopping(resolved)}",
-        f"resources  {options.cpus} cores and {options.gpus or 0:g} GPUs a trial",
+        f"resources  {options.cpus} core{'s' * (options.cpus > 1)} and {resolved.gpus:g} GPUs a trial",
         "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another",
         f"time       {_expected(resolved, options, count * config.epochs)}",
     ]
@@ -45,7 +46,11 @@ def _expected(resolved: Resolved, options: RunOptions, epochs: int) -> str:
     """From the newest earlier run here of the same trainable, data and size."""
     for name in reversed(run_names(options.storage)):
         storage = RunStorage(options.storage, name)
-        spec, state = storage.spec(), read_state(storage)
+        try:
+            spec, state = storage.spec(), read_state(storage)
+        except BadInput:
+            # A damaged run tells no speed; `sweeps status` names it.
+            continue
         same = (spec.sweep.trainable, spec.dataset_source, spec.cpus_per_trial) == (resolved.sweep.trainable, resolved.data, options.cpus)
         if not same or spec.sweep.config({}, spec.seed).size != resolved.size or not state.sessions:
             continue

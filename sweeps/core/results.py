@@ -12,14 +12,14 @@ from urllib.parse import quote
 from filelock import BaseFileLock, FileLock, Timeout
 
 from data_prep import BadInput
-from sweeps.core.best import RUN_JSON, RUNS, best_models_markdown, best_models_table, show_best
-from sweeps.core.parquet import as_table, check, table_files, upgrade, write_table, write_text
+from sweeps.core.best import RUN_JSON, RUNS, best_models_markdown, best_models_table, read_json, show_best
+from sweeps.core.parquet import MOVE, as_table, check, table_files, upgrade, write_table, write_text
 from sweeps.core.rows import rows, totals
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
-from sweeps.core.tables import readme
+from sweeps.core.tables import ROW_OF, readme
 
-__all__ = ["best_models_table", "check_results", "export", "run_folder", "show_best"]
+__all__ = ["best_models_table", "check_results", "check_unused", "export", "run_folder", "show_best"]
 
 LOCK: Final = ".lock"
 LOCK_SECONDS: Final = 120
@@ -38,6 +38,7 @@ def export(spec: RunSpec, state: RunState, results: Path) -> None:
 
     Works at any time: while the run runs, after a crash, beside another export. Files of older versions get the columns they lack."""
     with _locked(results):
+        _refuse_another(results, spec)
         upgrade(results)
         for table, found in rows(spec, state).items():
             write_table(run_folder(results, table, spec) / PARQUET, as_table(table, found))
@@ -50,8 +51,29 @@ def export(spec: RunSpec, state: RunState, results: Path) -> None:
 def check_results(results: Path) -> None:
     """BadInput unless a run can be exported here; called before it starts. Makes the folder."""
     with _locked(results):
+        for table in (*ROW_OF, RUNS):
+            if (results / table).exists() and not (results / table).is_dir():
+                raise BadInput(f"a table of the results is a folder, but '{results / table}' is a file: {MOVE}")
         for path, table in table_files(results):
             check(path, table)
+
+
+def check_unused(results: Path, run: str) -> None:
+    """BadInput when the results hold a run of that name, of whichever sweep: a new one would take its place, or be mistaken for it."""
+    if any((results / RUNS).glob(f"sweep=*/run={quote(run, safe='')}")):
+        raise BadInput(
+            f"a run's results stay its own, but '{results}' has a run {run!r} already: give another --run-name or --results folder"
+        )
+
+
+def _refuse_another(results: Path, spec: RunSpec) -> None:
+    file = run_folder(results, RUNS, spec) / RUN_JSON
+    then = read_json(file).get("created_at", spec.created_at) if file.exists() else spec.created_at
+    if then != spec.created_at:
+        raise BadInput(
+            f"a run's results stay its own, but '{results}' has another run {spec.run!r}, begun {then} and not {spec.created_at}: "
+            "give another --results folder"
+        )
 
 
 @contextmanager

@@ -6,88 +6,133 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from data_prep import BadInput
-from sweeps.core.decide import Decisions, measured
+from sweeps.core.decide import Decisions, last_line, measured
 from sweeps.core.journal import Journal
 from sweeps.core.spec import RunSpec
 from sweeps.core.storage import RunStorage
 
 RETRIES = 3
+CONNECT_SECONDS = 5
 
 
-def run_session(spec: RunSpec, storage: RunStorage, journal: Journal, address: str | None, dataset_folder: str) -> bool:
+def run_session(storage: RunStorage, decisions: Decisions, workers: int, dataset_folder: str) -> bool:
     """Search until the end, then measure the best model on all splits. False when interrupted: everything reported is kept.
 
-    `dataset_folder` is where this machine has the data set; `address` is a cluster's ("auto"), or None for one of this machine's own."""
-    with _ray(address):
-        concurrent = concurrent_trials(spec)
-        journal.append("session", host=socket.gethostname(), pid=os.getpid(), workers=concurrent)
-        decisions = Decisions(spec, journal)
-        if not decisions.searched:
-            _search(spec, storage, decisions, concurrent, dataset_folder)
-        if not decisions.searched:
-            return False
-        if not measured(journal.state):
-            _evaluate(spec, storage, journal, dataset_folder)
+    To be called inside `cluster`, which gives `workers`, the trials at a time. `dataset_folder` is where this machine has the data set."""
+    spec, journal = decisions.spec, decisions.journal
+    journal.append("session", host=socket.gethostname(), pid=os.getpid(), workers=workers)
+    decisions.settle()
+    if not decisions.searched:
+        _search(storage, decisions, workers, dataset_folder)
+    if not decisions.searched:
+        return False
+    if not measured(journal.state):
+        _evaluate(spec, storage, journal, dataset_folder)
     return True
 
 
 @contextmanager
-def _ray(address: str | None) -> Iterator[None]:
+def cluster(address: str | None, cpus: int, gpus: float) -> Iterator[int]:
+    """Ray, on a running cluster ("auto", host:port) or on this machine alone (None); gives the number of trials of so many cores and GPUs that it
+    has room for. BadInput when there is no such cluster, or no node with room for one trial."""
     # Before ray is imported. Tune's loggers write files that nobody reads here: 23 of 60 ms a trial.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What Ray does from now on by default, said so that it does not warn: `claim` hides the GPUs of a worker that has none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    check_address(address)
     import ray
 
     if ray.is_initialized():
         # A notebook's or a test's: used as it is and left running.
-        yield
+        yield room([node["Resources"] for node in ray.nodes() if node["Alive"]], cpus, gpus)
         return
     try:
         ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise BadInput(
-            f"--address is that of a running Ray cluster, but {address!r} is not ({error}): start one, or leave --address out"
-        ) from None
-    # Tune ends cleanly on SIGUSR1; a spot machine or a job queue sends SIGTERM.
-    previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGUSR1)) if _in_main_thread() else None
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BadInput(_no_cluster(address, last_line(str(error)))) from None
     try:
-        yield
+        # A spot machine or a job queue ends us by SIGTERM: as by Ctrl-C.
+        with _handling(signal.SIGTERM, _interrupt):
+            yield room([node["Resources"] for node in ray.nodes() if node["Alive"]], cpus, gpus)
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
         ray.shutdown()
 
 
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+def check_address(address: str | None) -> None:
+    """BadInput for an address that no cluster answers at. Ray itself would try for a minute, in a log of its own."""
+    if address in (None, "auto", "local"):
+        return
+    host, colon, port = str(address).removeprefix("ray://").rpartition(":")
+    if not (host and colon and port.isdigit()):
+        raise BadInput(
+            f"--address is auto or the host:port of a running Ray cluster, but got {address!r}: give one of these, or leave it out"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise BadInput(_no_cluster(address, str(error))) from None
 
 
-def concurrent_trials(spec: RunSpec) -> int:
-    """Trials that the cluster has room for; BadInput when no node has room for one."""
-    import ray
+def _no_cluster(address: str | None, reason: str) -> str:
+    return f"--address is that of a running Ray cluster, but {address!r} is not ({reason}): start one, or leave --address out"
 
-    cpus, gpus = spec.cpus_per_trial, spec.gpus_per_trial
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fitting = [int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) // gpus if gpus else float("inf"))) for node in nodes]
-    if not any(fitting):
+
+def room(nodes: list[dict[str, float]], cpus: int, gpus: float) -> int:
+    """Trials that fit on nodes with these resources (`CPU`, `GPU`); BadInput when no node has room for one."""
+    fitting = sum(min(int(node.get("CPU", 0) // cpus), _gpu_places(node.get("GPU", 0), gpus)) for node in nodes)
+    if not fitting:
         most: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise BadInput(
             f"a trial runs on one node, but it asks for {cpus} CPUs and {gpus:g} GPUs and the largest node has {most.get('CPU', 0):g} and "
             f"{most.get('GPU', 0):g}: lower --cpus or --gpus"
         )
-    return sum(fitting)
+    return fitting
 
 
-def _search(spec: RunSpec, storage: RunStorage, decisions: Decisions, concurrent: int, dataset_folder: str) -> None:
+def _gpu_places(available: float, wanted: float) -> int:
+    if wanted == 0:
+        return sys.maxsize
+    # A part of a GPU is of one GPU: two of them hold two trials of 0.6. The small term is for 1 / 0.2 = 4.999...
+    return int(available) * int(1 / wanted + 1e-9) if wanted < 1 else int(available // wanted)
+
+
+Handler = Callable[[int, FrameType | None], Any]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _ask_tune_to_end(number: int, frame: FrameType | None) -> None:
+    # Tune's own handler: it waits for the epochs in flight, and `fit` returns.
+    signal.raise_signal(signal.SIGUSR1)
+
+
+@contextmanager
+def _handling(number: signal.Signals, handler: Handler) -> Iterator[None]:
+    """Handle a signal this way for a while; only the main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
+
+
+def _search(storage: RunStorage, decisions: Decisions, workers: int, dataset_folder: str) -> None:
     from ray import tune
 
     from sweeps.core.tune import JournalCallback, JournalScheduler, JournalSearcher
@@ -95,6 +140,7 @@ def _search(spec: RunSpec, storage: RunStorage, decisions: Decisions, concurrent
 
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    spec = decisions.spec
     left = len(decisions.open_trials()) + decisions.count - len(decisions.state.trials)
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
         tuner = tune.Tuner(
@@ -109,7 +155,7 @@ def _search(spec: RunSpec, storage: RunStorage, decisions: Decisions, concurrent
                 search_alg=JournalSearcher(decisions, storage),
                 scheduler=JournalScheduler(decisions),
                 num_samples=left,
-                max_concurrent_trials=concurrent,
+                max_concurrent_trials=workers,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
@@ -122,13 +168,14 @@ def _search(spec: RunSpec, storage: RunStorage, decisions: Decisions, concurrent
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
+        # Tune takes SIGUSR1 over while it works; what comes before or after that is an interruption all the same.
+        with _handling(signal.SIGUSR1, _interrupt), _handling(signal.SIGTERM, _ask_tune_to_end):
+            tuner.fit()
 
 
 def _evaluate(spec: RunSpec, storage: RunStorage, journal: Journal, dataset_folder: str) -> None:
     import ray
 
-    from sweeps.core.tune import last_line
     from trainables.core.evaluation import evaluate
 
     best = journal.state.best_trial

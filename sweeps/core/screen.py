@@ -51,7 +51,8 @@ class Screen:
             return Group(*overview(self.spec, self.journal.state, time.time()), trial_table(self.spec, self.journal.state, ROWS))
 
     def _print_lines(self) -> None:
-        shown = {index for index, trial in self.journal.state.trials.items() if trial.end}
+        with self.journal.lock:
+            shown = {index for index, trial in self.journal.state.trials.items() if trial.end}
         while True:
             last = self.stop.wait(POLL_SECONDS)
             with self.journal.lock:

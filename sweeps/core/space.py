@@ -27,6 +27,10 @@ class _Range(_Distribution):
         """Values to check against the trainable's settings before anything starts."""
         return [self.low, self.high]
 
+    def contains(self, value: Any) -> bool:
+        """Whether a known point may have this value."""
+        return not isinstance(value, bool | str) and self.low <= value <= self.high
+
 
 class Uniform(_Range):
     """A real number in [low, high)."""
@@ -58,6 +62,10 @@ class Integers(_Range):
         """All of them, in order."""
         return tuple(range(self.low, self.high + 1))
 
+    def contains(self, value: Any) -> bool:
+        """Whether a known point may have this value."""
+        return isinstance(value, int) and super().contains(value)
+
 
 class Choice(_Distribution):
     """One of the given values."""
@@ -68,6 +76,10 @@ class Choice(_Distribution):
     def ends(self) -> list[Any]:
         """Values to check against the trainable's settings before anything starts."""
         return list(self.values)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a known point may have this value."""
+        return value in self.values
 
 
 Distribution = Annotated[Uniform | LogUniform | Integers | Choice, Field(discriminator="kind")]

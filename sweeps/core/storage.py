@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+import posixpath
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from filelock import FileLock, Timeout
+from pyarrow import fs
 from pydantic import ValidationError
 
 from data_prep import BadInput
 from sweeps.core.spec import RunSpec
+from sweeps.core.sweep import NAME, NAME_RULE
 from trainables.core import files
-
-# Starts with a letter and holds a letter only where readers of the Parquet partitions (`run=...`) cannot take it for a number or a date.
-RUN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
 class RunStorage:
     """`<storage>/<run>/`: run.json, the journal, the checkpoints, and Ray Tune's own files, which may be deleted at any time."""
 
     def __init__(self, storage: str, run: str) -> None:
-        if not RUN_NAME.fullmatch(run):
-            raise BadInput(
-                f"a run name starts with a letter and has only letters, digits, '.', '_' and '-', but got {run!r}: give another name"
-            )
+        if not NAME.fullmatch(run):
+            raise BadInput(f"a run's {NAME_RULE}, but got {run!r}: give another name")
         self.root, self.run = storage, run
         self.system, base = files.resolve(storage)
         self.folder = f"{base.rstrip('/')}/{run}"
@@ -53,7 +51,8 @@ class RunStorage:
 
     def exists(self) -> bool:
         """Whether there is such a run."""
-        return "run.json" in files.names(self.system, self.folder)
+        with _one_line_errors(self.root):
+            return "run.json" in files.names(self.system, self.folder)
 
     def create(self, spec: RunSpec) -> None:
         """Write run.json; BadInput when the run exists or the storage cannot be written."""
@@ -78,18 +77,18 @@ class RunStorage:
 
     def check_writable(self) -> None:
         """BadInput unless files can be made in the storage. Leaves nothing behind."""
-        probe = f"{self.folder}/.probe"
+        probe = f"{posixpath.dirname(self.folder)}/.probe-{uuid.uuid4().hex}"
         self.write(probe, b"")
-        self.system.delete_file(probe)
-        if self.local and not any(Path(self.folder).iterdir()):
-            Path(self.folder).rmdir()
+        with _one_line_errors(self.root):
+            self.system.delete_file(probe)
 
     def spec(self) -> RunSpec:
         """What run.json says; BadInput when there is no such run or it cannot be read."""
         if not self.exists():
             raise BadInput(f"there is no run {self.run!r} in {self.root}: {_known(self.root)}")
         try:
-            return RunSpec.model_validate_json(files.read(self.system, f"{self.folder}/run.json"))
+            with _one_line_errors(self.root):
+                return RunSpec.model_validate_json(files.read(self.system, f"{self.folder}/run.json"))
         except (ValidationError, UnicodeDecodeError) as error:
             first = str(error).splitlines()
             raise BadInput(
@@ -109,13 +108,22 @@ class RunStorage:
             ) from None
 
 
+@contextmanager
+def _one_line_errors(storage: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"the storage must be one that can be read, but {storage!r} gave {reason}: give another --storage") from None
+
+
 def run_names(storage: str) -> list[str]:
     """Runs in the storage, oldest first."""
-    from pyarrow import fs
-
     system, base = files.resolve(storage)
-    folders = [info for info in system.get_file_info(fs.FileSelector(base, allow_not_found=True)) if info.type == fs.FileType.Directory]
-    runs = [(spec.mtime, folder.base_name) for folder in folders if (spec := system.get_file_info(f"{folder.path}/run.json")).is_file]
+    with _one_line_errors(storage):
+        infos = system.get_file_info(fs.FileSelector(base, allow_not_found=True))
+        folders = [info for info in infos if info.type == fs.FileType.Directory and NAME.fullmatch(info.base_name)]
+        runs = [(spec.mtime, folder.base_name) for folder in folders if (spec := system.get_file_info(f"{folder.path}/run.json")).is_file]
     return [name for _, name in sorted(runs)]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 import runpy
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +17,9 @@ from trainables import TrainConfig, get_trainable
 from trainables.core.config import checked, explain
 
 FOLDER = Path(__file__).parents[1]
+# Of sweeps and runs. Readers of the Parquet partitions (`run=...`) take what begins with a digit for a number or a date; file names end at 255 bytes.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,119}")
+NAME_RULE = "name starts with a letter and has at most 120 letters, digits, '.', '_' and '-'"
 
 
 class Sweep(BaseModel):
@@ -57,6 +62,8 @@ class Sweep(BaseModel):
         for key in [*self.space, *self.fixed]:
             if key not in fields:
                 raise BadInput(f"trainable {self.trainable!r} has no setting {key!r}: use one of {', '.join(sorted(fields))}")
+        for key in set(self.space) & set(self.fixed):
+            raise BadInput(f"a setting is searched or fixed, but {key!r} is in `space` and in `fixed`: take it out of one")
         self.config({}, seed)
         for key, values in self.space.items():
             for value in values.ends():
@@ -65,9 +72,17 @@ class Sweep(BaseModel):
                 raise BadInput(
                     f"a grid needs choice(...) or integers(...), but {key!r} is {values.kind}: list its values, or use another searcher"
                 )
+        self._check_known_points(seed)
+
+    def _check_known_points(self, seed: int) -> None:
+        if self.known_points and self.searcher == "grid":
+            raise BadInput("a grid tries all its points, but `known_points` are given: leave them out, and put the first values first")
         for point in self.known_points:
             if set(point) != set(self.space):
                 raise BadInput(f"a known point gives every key of the space ({', '.join(self.space)}), but got {point}: complete it")
+            for key, values in self.space.items():
+                if not values.contains(point[key]):
+                    raise BadInput(f"a known point is in the space, but {key} {point[key]!r} is not in {values!r}: change one of them")
             self.config(point, seed)
 
 
@@ -86,7 +101,7 @@ def load_sweep(name: str) -> tuple[str, Sweep]:
     A user's file is run as Python: it is as trusted as any program one starts."""
     try:
         if name.endswith(".py"):
-            return Path(name).stem, _from_file(Path(name))
+            return _sweep_name(Path(name)), _from_file(Path(name))
         if name not in sweep_names():
             raise BadInput(
                 f"there is no sweep {name!r}: use one of {', '.join(sweep_names())}, or the path of a .py file that defines SWEEP"
@@ -96,15 +111,26 @@ def load_sweep(name: str) -> tuple[str, Sweep]:
         raise BadInput(explain(error, Sweep, f"sweep {name!r}")) from None
 
 
+def _sweep_name(path: Path) -> str:
+    """The file's name: it becomes part of run names and a partition of the results."""
+    if not NAME.fullmatch(path.stem):
+        raise BadInput(f"a sweep's file {NAME_RULE}, but got {path.name!r}: rename it")
+    return path.stem
+
+
 def _from_file(path: Path) -> Sweep:
     if not path.is_file():
         raise BadInput(f"there is no file {str(path)!r}: give the path of a Python file that defines SWEEP")
+    # What stands beside the file can be imported, as from any script.
+    sys.path.insert(0, str(path.parent.absolute()))
     try:
         sweep = runpy.run_path(str(path)).get("SWEEP")
     except (ValidationError, BadInput):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"{path} must run as Python, but got {type(error).__name__}: {error}: mend that line") from None
+    finally:
+        sys.path.remove(str(path.parent.absolute()))
     if not isinstance(sweep, Sweep):
         found = "nothing of that name" if sweep is None else type(sweep).__name__
         raise BadInput(f"{path} must define SWEEP = Sweep(...), but it defines {found}: add it (README, section 'Your own sweep')")

@@ -9,7 +9,7 @@ from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.core.decide import Decisions, picked
+from sweeps.core.decide import Decisions, last_line, picked
 from sweeps.core.state import Trial
 from sweeps.core.storage import RunStorage
 
@@ -82,9 +82,3 @@ def _error_text(trial: Any) -> str:
     # Not `trial.get_error()`: it looks on the storage, where Tune copies the file to later.
     file = Path(trial.error_file) if trial.error_file else None
     return file.read_text() if file and file.exists() else "the worker gave no reason"
-
-
-def last_line(text: str) -> str:
-    """What a traceback ends with: `ValueError: ...`."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown error"

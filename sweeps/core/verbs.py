@@ -10,7 +10,7 @@ from rich.table import Table
 
 from data_prep import BadInput, open_dataset, prepare
 from sweeps.core import results as tables
-from sweeps.core.decide import finished
+from sweeps.core.decide import Decisions, finished
 from sweeps.core.journal import Journal, read_state
 from sweeps.core.launch import RunOptions, check_resources, check_storage, new_run, prepare_data, resolve
 from sweeps.core.plan import show_plan
@@ -31,28 +31,45 @@ def plan(options: RunOptions, console: Console) -> None:
 
 def run(options: RunOptions, console: Console) -> Outcome:
     """A new run, to its end or an interruption."""
+    from sweeps.core.runner import check_address, cluster
+
     resolved = resolve(options)
     check_resources(options)
+    check_address(options.address)
     tables.check_results(options.results)
     check_storage(options)
+    if options.run_name:
+        tables.check_unused(options.results, options.run_name)
     dataset = prepare_data(resolved, options, console)
-    spec, storage = new_run(resolved, options, dataset)
-    console.print(
-        f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({len(dataset.labels)} images)", soft_wrap=True
-    )
-    return _work(spec, storage, options.results, options.address, str(dataset.path.absolute()), console)
+    with cluster(options.address, options.cpus, resolved.gpus) as workers:
+        spec, storage = new_run(resolved, options, dataset)
+        with storage.lock():
+            console.print(
+                f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({len(dataset.labels)} images)", soft_wrap=True
+            )
+            decisions = Decisions(spec, Journal(storage))
+            return _work(storage, decisions, options.results, workers, str(dataset.path.absolute()), console)
 
 
 def resume(name: str, storage_location: str, results: Path, data_root: Path, address: str | None, console: Console) -> Outcome:
     """Go on with a run, from its storage alone."""
+    from sweeps.core.runner import cluster
+
     storage = RunStorage(storage_location, name)
     spec = storage.spec()
+    tables.check_results(results)
     state = read_state(storage)
     if finished(spec, state):
+        # It may have been killed between its last row and its export.
+        tables.export(spec, state, results)
         console.print(f"{name} is finished: nothing to do. `sweeps best {name}` shows its best model.", soft_wrap=True)
         return _outcome(state)
-    tables.check_results(results)
-    return _work(spec, storage, results, address, _find_data(spec, data_root, console), console)
+    storage.check_writable()
+    with storage.lock():
+        decisions = Decisions(spec, Journal(storage))
+        folder = _find_data(spec, data_root, console)
+        with cluster(address, spec.cpus_per_trial, spec.gpus_per_trial) as workers:
+            return _work(storage, decisions, results, workers, folder, console)
 
 
 def _find_data(spec: RunSpec, root: Path, console: Console) -> str:
@@ -72,18 +89,18 @@ def _find_data(spec: RunSpec, root: Path, console: Console) -> str:
     return str(dataset.path.absolute())
 
 
-def _work(spec: RunSpec, storage: RunStorage, results: Path, address: str | None, dataset_folder: str, console: Console) -> Outcome:
-    # Imported here: ray takes a second that the other commands need not wait for.
+def _work(storage: RunStorage, decisions: Decisions, results: Path, workers: int, dataset_folder: str, console: Console) -> Outcome:
     from sweeps.core.runner import run_session
 
-    with storage.lock():
-        journal = Journal(storage)
+    spec, journal = decisions.spec, decisions.journal
+    try:
         with Screen(spec, journal, console):
-            try:
-                done = run_session(spec, storage, journal, address, dataset_folder)
-            except KeyboardInterrupt:
-                # A second Ctrl-C: the epochs in flight are given up, too.
-                done = False
+            done = run_session(storage, decisions, workers, dataset_folder)
+    except KeyboardInterrupt:
+        # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
+        done = False
+    finally:
+        # Also after an error: what was reported is not kept from anyone.
         tables.export(spec, journal.state, results)
     if not done:
         console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.run}`", soft_wrap=True)
@@ -112,13 +129,19 @@ def status(name: str | None, storage_location: str, console: Console) -> None:
     for column in ("run", "trials", "epochs", "best val", "state"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
     for run_name in names:
-        storage = RunStorage(storage_location, run_name)
-        spec, state = storage.spec(), read_state(storage)
-        best = state.best_trial
-        epochs = sum(len(trial.epochs) for trial in state.trials.values())
-        accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
-        table.add_row(run_name, str(len(state.trials)), str(epochs), accuracy, "finished" if finished(spec, state) else "not finished")
+        table.add_row(run_name, *_summary(RunStorage(storage_location, run_name)))
     console.print(table if names else f"no runs in {storage_location}")
+
+
+def _summary(storage: RunStorage) -> tuple[str, ...]:
+    try:
+        spec, state = storage.spec(), read_state(storage)
+    except BadInput as error:
+        return "", "", "", f"unreadable: {error}"
+    best = state.best_trial
+    epochs = sum(len(trial.epochs) for trial in state.trials.values())
+    accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
+    return str(len(state.trials)), str(epochs), accuracy, "finished" if finished(spec, state) else "not finished"
 
 
 def export(name: str, storage_location: str, results: Path, console: Console) -> None:

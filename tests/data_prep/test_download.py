@@ -112,11 +112,17 @@ def test_refused_and_unreachable(tmp_path: Path, server: Server) -> None:
     )
 
 
+def test_a_host_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^a download must reach its server, but http://a+/x\.zip fails \(.*label.*\): try again later"):
+        fetch(Remote(f"http://{'a' * 70}/x.zip"), tmp_path)
+
+
 def test_parse_url() -> None:
     assert parse_url("https://a/b.zip") == Remote("https://a/b.zip")
     assert parse_url(f"https://a/b.zip#sha256={'0' * 64}") == Remote("https://a/b.zip", "sha256:" + "0" * 64)
     assert Remote("https://a/b.zip?x=1").file_name.endswith("-b.zip")
     assert Remote("https://a/../..").file_name.endswith("-..")
+    assert Remote(f"https://a/{'b' * 300}.zip").file_name.endswith(f"-{'b' * 56}.zip")
     assert Remote("https://a/b.zip").file_name != Remote("https://c/b.zip").file_name
 
 

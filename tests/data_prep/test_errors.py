@@ -24,6 +24,17 @@ def prepared(name: str, *, size: object = 8, source: str | None = None) -> Calla
     return call
 
 
+def in_folders(call: Callable[[Path], object], *names: str) -> Callable[[Path], object]:
+    """With these folders in the test's."""
+
+    def after(tmp: Path) -> object:
+        for name in names:
+            (tmp / name).mkdir()
+        return call(tmp)
+
+    return after
+
+
 TABLE: list[tuple[Callable[[Path], object], str]] = [
     (prepared("mnist"), f"a data set's name must be one of {NAMES}, but got 'mnist': did you mean 'fashion-mnist'?"),
     (prepared("Tiny_ImageNet"), f"a data set's name must be one of {NAMES}, but got 'Tiny_ImageNet': did you mean 'tiny-imagenet'?"),
@@ -56,6 +67,25 @@ TABLE: list[tuple[Callable[[Path], object], str]] = [
     (
         prepared("tiny-imagenet", source="https://example.org/t.zip#sha256=12"),
         "what follows # in a URL must be sha256= and 64 hex digits or md5= and 32, but got 'sha256=12': correct it or leave it out",
+    ),
+    *(
+        (
+            prepared(name, source=url),
+            f"a URL must be http://HOST/PATH or https://HOST/PATH in ASCII without spaces, but got {url!r}: correct it, with %20 for a space",
+        )
+        for name, url in (
+            ("tiny-imagenet", "http://["),
+            ("cifar10", "https://"),
+            ("cifar10", "http://host:port/a.zip"),
+            ("cifar10", "http://host/a b.zip"),
+            ("cifar10", "http://host/\u00e9.zip"),
+            ("cifar10", "http://host/\udcff.zip"),
+        )
+    ),
+    (prepared("images:{tmp}/\udcff"), "images:PATH must be valid UTF-8, but got '{tmp}/\\udcff': rename it"),
+    (
+        in_folders(prepared("images:{tmp}"), "owl", "wren\udcff"),
+        "the name of a class's folder must be valid UTF-8, but got 'wren\\udcff': rename it",
     ),
     (
         prepared("cifar10", source="{tmp}"),

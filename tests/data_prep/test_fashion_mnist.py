@@ -68,6 +68,25 @@ def test_truncated_gzip(tmp_path: Path) -> None:
         prepare("fashion-mnist", size=28, root=tmp_path / "data", source=str(folder))
 
 
+@pytest.mark.parametrize("shape", [(10, 27, 28), (10, 784), (0, 28, 28)])
+def test_images_of_another_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    folder = make(tmp_path / "plain", packed=False)
+    file = folder / "t10k-images-idx3-ubyte"
+    file.write_bytes(idx(np.zeros(shape, np.uint8)))
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(shape[0], np.uint8)))
+    with pytest.raises(BadInput) as caught:
+        prepare("fashion-mnist", size=28, root=tmp_path / "data", source=str(folder))
+    assert str(caught.value) == (
+        f"Fashion-MNIST images must be 28 x 28 pixels and at least one, but '{file}' has the shape {shape}: fetch the files again"
+    )
+
+
+def test_a_folder_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "gz")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(prepare("fashion-mnist", size=28, root=tmp_path / "data", source="~/gz").images) == 40
+
+
 def test_images_and_labels_of_different_number(tmp_path: Path) -> None:
     folder = make(tmp_path / "gz")
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes((folder / "train-labels-idx1-ubyte.gz").read_bytes())

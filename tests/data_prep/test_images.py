@@ -90,6 +90,13 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert len(prepare(f"images:{folder}", size=8, root=tmp_path / "data").images) == 3
 
 
+def test_a_long_name_is_cut(tmp_path: Path) -> None:
+    folder = make(tmp_path / ("b" * 250), {"owl": 2, "wren": 2})
+    dataset = prepare(f"images:{folder}", size=8, root=tmp_path / "data")
+    assert dataset.name == f"images-{'b' * 60}"
+    assert dataset.path.name == f"{dataset.name}-8px-{dataset.fingerprint}"
+
+
 def test_check_source_reads_no_image(tmp_path: Path) -> None:
     folder = make(tmp_path / "birds", {"owl": 0, "wren": 0})
     check_source(f"images:{folder}", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,56 @@ def test_truncated_zip(tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-1000])
     with pytest.raises(BadInput, match=r"^Tiny ImageNet's archive must be a whole zip file, but '.*' is not: fetch it again$"):
         prepare("tiny-imagenet", size=32, root=tmp_path / "data", source=str(archive))
+
+
+def not_utf8(folder: Path) -> None:
+    (folder / "words.txt").write_bytes(f"{WNIDS[0]}\tcaf\xe9".encode("latin-1"))
+
+
+def dangling(folder: Path) -> None:
+    (folder / "words.txt").unlink()
+    (folder / "words.txt").symlink_to(folder / "nowhere")
+
+
+def members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    with zipfile.ZipFile(path) as archive:
+        return {Path(info.filename).name: info for info in archive.infolist()}
+
+
+def damaged(path: Path) -> None:
+    info, data = members(path)["words.txt"], bytearray(path.read_bytes())
+    start = info.header_offset + 30 + len(info.filename)  # 30: the header before the name
+    data[start : start + info.compress_size] = b"\xff" * info.compress_size
+    path.write_bytes(data)
+
+
+def encrypted(path: Path) -> None:
+    """Only flagged so: nothing is read before the password is asked for."""
+    data = bytearray(path.read_bytes())
+    local = members(path)["words.txt"].header_offset
+    central = data.rindex(b"PK\x01\x02", 0, data.rindex(b"words.txt"))
+    data[local + 6] |= 1
+    data[central + 8] |= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "text"),
+    [
+        ("folder", not_utf8, "words.txt must be UTF-8, but that in '{}' is not ('utf-8' codec can't decode byte 0xe9 in position 13: "),
+        ("folder", dangling, "Tiny ImageNet's files must be readable, but those in '{}' are not ([Errno 2] No such file or directory: "),
+        ("t.zip", damaged, "Tiny ImageNet's files must be readable, but those in '{}' are not (Error -3 while decompressing data: "),
+        (
+            "t.zip",
+            encrypted,
+            "Tiny ImageNet's files must be readable, but those in '{}' are not (File 'tiny-imagenet-200/words.txt' is encrypted, ",
+        ),
+    ],
+)
+def test_words_that_cannot_be_read(tmp_path: Path, name: str, spoil: Callable[[Path], None], text: str) -> None:
+    archive = make_tiny_imagenet(tmp_path / name, images_per_class=1, broken=0)
+    spoil(archive)
+    with pytest.raises(BadInput) as caught:
+        prepare("tiny-imagenet", size=8, root=tmp_path / "data", source=str(archive))
+    assert str(caught.value).startswith(text.format(archive))
+    assert str(caught.value).endswith("): fetch the archive again")

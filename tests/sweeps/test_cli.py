@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ import pandas as pd
 import pytest
 
 from data_prep import source_names
+from sweeps.core.launch import local_gpus
+from sweeps.core.parquet import MOVE
+from sweeps.core.results import export
 from sweeps.core.sweep import sweep_names
 from tests.sweeps import runs
 from tests.sweeps.conftest import Sweeps
@@ -26,6 +30,19 @@ def a_file(path: Path) -> None:
 
 def an_empty_sweep(path: Path) -> None:
     (path / "mine.py").write_text("question = 'q'\n")
+
+
+def a_sweep_that_exits(path: Path) -> None:
+    (path / "mine.py").write_text("import sys\nsys.exit(0)\n")
+
+
+def a_result(path: Path) -> None:
+    export(runs.spec(), runs.evaluated(), path / "results")
+
+
+def a_file_for_a_table(path: Path) -> None:
+    (path / "results").mkdir()
+    (path / "results" / "trials").write_text("")
 
 
 def other_results(path: Path) -> None:
@@ -55,6 +72,9 @@ def one_class(path: Path) -> None:
 def nothing(path: Path) -> None:
     """The folder stays empty."""
 
+
+_RESULTS_OF_ANOTHER = f"a run's results stay its own, but 'results' has a run {runs.RUN!r} {{}}"
+_NOT_A_DIRECTORY = "[Errno 20] Cannot list directory '{here}/file'. Detail: [errno 20] Not a directory: give another --storage"
 
 Given = Callable[[Path], None]
 
@@ -100,6 +120,65 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
         "trainable 'cnn': epochs must be greater than or equal to 1, but got 0: give another epochs",
     ),
     (nothing, ["run", "dropout", "--samples", "0"], "--samples is a number of trials, at least 1, but got 0: give another"),
+    (
+        nothing,
+        ["run", "dropout", "--gpus", "inf"],
+        "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got inf: give another",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--gpus", "nan"],
+        "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got nan: give another",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--gpus", "99"],
+        f"a trial runs on one machine, but --gpus 99 is more than the {local_gpus()} GPUs of this one: lower --gpus",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--cpus", "999"],
+        f"a trial runs on one machine, but --cpus 999 is more than the {os.cpu_count()} cores of this one: lower --cpus",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--address", "there"],
+        "--address is auto or the host:port of a running Ray cluster, but got 'there': give one of these, or leave it out",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--address", "127.0.0.1:1"],
+        "--address is that of a running Ray cluster, but '127.0.0.1:1' is not ([Errno 111] Connection refused): start one, or leave --address out",
+    ),
+    (nothing, ["run", "dropout", "--storage", ""], "--storage is given a value or left out, but got '': do one of these"),
+    (
+        nothing,
+        ["run", "dropout", "--set", "depth=yes"],
+        "trainable 'cnn': depth must be a number or a text, but got True: give another depth",
+    ),
+    (
+        nothing,
+        ["run", "dropout", "--set", "depth=2024-13-45"],
+        "trainable 'cnn': depth must be a valid integer, unable to parse string as an integer, but got '2024-13-45': give another depth",
+    ),
+    (
+        a_sweep_that_exits,
+        ["run", "mine.py"],
+        "mine.py must run as Python, but got SystemExit: 0: mend that line",
+    ),
+    (
+        nothing,
+        ["plan", "my sweep.py"],
+        "a sweep's file name starts with a letter and has at most 120 letters, digits, '.', '_' and '-', but got 'my sweep.py': rename it",
+    ),
+    (
+        a_result,
+        ["run", "dropout", "--run-name", runs.RUN],
+        _RESULTS_OF_ANOTHER.format("already: give another --run-name or --results folder"),
+    ),
+    (a_file_for_a_table, ["run", "dropout"], "a table of the results is a folder, but 'results/trials' is a file: " + MOVE),
+    (a_file, ["status", "--storage", "file"], "the storage must be one that can be read, but 'file' gave " + _NOT_A_DIRECTORY),
+    (a_file, ["status", "one", "--storage", "file"], "the storage must be one that can be read, but 'file' gave " + _NOT_A_DIRECTORY),
     (nothing, ["run", "dropout", "--cpus", "0"], "--cpus is a number of cores a trial, at least 1, but got 0: give another"),
     (nothing, ["run", "dropout", "--gpus", "-1"], "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got -1: give another"),
     (
@@ -120,7 +199,7 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
     (
         nothing,
         ["run", "dropout", "--run-name", "2026"],
-        "a run name starts with a letter and has only letters, digits, '.', '_' and '-', but got '2026': give another name",
+        "a run's name starts with a letter and has at most 120 letters, digits, '.', '_' and '-', but got '2026': give another name",
     ),
     (
         a_run,
@@ -130,7 +209,7 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
     (
         a_file,
         ["run", "dropout", "--storage", "file"],
-        "the storage must be writable, but 'file' is not (Not a directory): give another --storage",
+        "the storage must be writable, but 'file' is not (File exists): give another --storage",
     ),
     (
         nothing,
@@ -162,7 +241,7 @@ def test_bad_input_is_one_line_and_exit_2(given: Given, words: list[str], text: 
     given(tmp_path)
     before = sorted(path for path in tmp_path.rglob("*") if path.name != ".lock")
     code, out, err = sweeps(*words)
-    assert err == f"error: {text}\n"
+    assert err == f"error: {text.replace('{here}', str(tmp_path))}\n"
     assert (code, out) == (2, "")
     left = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - set(before) if path.name != ".lock"}
     assert left <= {"results", "runs"}, "no data set was prepared"
@@ -243,6 +322,17 @@ def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) 
 
 def test_status_without_runs(sweeps: Sweeps) -> None:
     assert sweeps("status") == (0, "no runs in runs\n", "")
+
+
+def test_a_damaged_run_does_not_hide_the_others(sweeps: Sweeps, tmp_path: Path) -> None:
+    a_run(tmp_path)
+    (tmp_path / "runs" / "bad").mkdir()
+    (tmp_path / "runs" / "bad" / "run.json").write_text("{}")
+    code, out, _ = sweeps("status")
+    assert code == 0
+    assert "one" in out
+    assert "unreadable: run.json must be one that this version wrote" in " ".join(out.split())
+    assert sweeps("plan", "dropout")[0] == 0
 
 
 def test_python_m_sweeps_is_the_same_program(tmp_path: Path) -> None:

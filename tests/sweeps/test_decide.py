@@ -48,6 +48,7 @@ def work(tmp_path: Path, made: RunSpec, workers: int, steps: int | None = None, 
     journal = open_journal(tmp_path, made)
     journal.append("session", workers=workers)
     decisions = Decisions(made, journal)
+    decisions.settle()
     running = decisions.open_trials()
     done = 0
     while not decisions.searched:
@@ -145,7 +146,7 @@ def test_a_verdict_that_was_not_carried_out_is(tmp_path: Path) -> None:
     file.write_bytes(b"".join(lines[:-1]))
     again = open_journal(tmp_path, made)
     assert again.state.count("running") == 1
-    Decisions(made, again)
+    Decisions(made, again).settle()
     assert again.state.count("completed") == 1
 
 
@@ -166,6 +167,7 @@ def test_the_time_budget_counts_sessions_not_pauses(tmp_path: Path) -> None:
     journal.state.earlier_seconds = 101.0
     decisions = Decisions(made, journal)
     assert decisions.out_of_time()
+    decisions.settle()
     assert decisions.searched
     assert journal.state.trials[1].end is not None
     assert (journal.state.trials[1].status, journal.state.trials[1].end["reason"]) == ("stopped", "time budget")
@@ -178,20 +180,24 @@ def test_a_search_that_does_not_repeat_itself_is_refused(tmp_path: Path) -> None
     file.write_text(file.read_text().replace('"dropout":0.25', '"dropout":0.26'))
     with pytest.raises(
         BadInput,
-        match=r"^a resumed search repeats its suggestions, but trial 1 of run came out as .* install the versions of its run\.json",
+        match=r"^a resumed search repeats its suggestions, but dropout of trial 1 of run came out as 0\.25 instead of 0\.26: install the versions that its run\.json names",
     ):
         Decisions(made, open_journal(tmp_path, made))
 
 
-def test_a_failed_trial_is_neither_best_nor_a_peer_of_its_successors(tmp_path: Path) -> None:
+def test_a_failed_trial_is_neither_best_nor_a_peer(tmp_path: Path) -> None:
     made = spec()
     journal = open_journal(tmp_path, made)
     journal.append("session", workers=1)
     decisions = Decisions(made, journal)
-    first, second = decisions.suggest(), decisions.suggest()
-    decisions.report(first.index, {**result(first.config, 1), "val_accuracy": 0.99})
-    decisions.report(second.index, {**result(second.config, 1), "val_accuracy": 0.5})
-    decisions.fail(first.index, "diverged: train_loss is nan in epoch 2")
-    decisions.fail(first.index, "a second time")
-    assert journal.state.best_trial is second
-    assert first.error == "diverged: train_loss is nan in epoch 2"
+    bright, second, third, fourth = (decisions.suggest() for _ in range(4))
+    rung = made.sweep.grace_epochs
+    decisions.report(bright.index, {**result(bright.config, rung), "val_accuracy": 0.99})
+    decisions.fail(bright.index, "diverged: train_loss is nan in epoch 3")
+    decisions.fail(bright.index, "a second time")
+    assert bright.error == "diverged: train_loss is nan in epoch 3"
+    goes_on = [
+        not decisions.report(t.index, {**result(t.config, rung), "val_accuracy": 0.5 + t.index / 100}) for t in (second, third, fourth)
+    ]
+    assert goes_on == [True, True, True], "two, then the best of three: with the failed one's 0.99 the last would have been stopped"
+    assert journal.state.best_trial is fourth

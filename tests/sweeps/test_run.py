@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -180,8 +181,37 @@ def test_a_time_budget_ends_the_run_with_a_measured_model(sweeps: Sweeps, data_r
     assert sweeps("resume", "short")[1].startswith("short is finished: nothing to do.")
 
 
-def test_a_cluster_without_room_is_refused(sweeps: Sweeps, data_root: Path) -> None:
-    code, _, err = sweeps("run", "dropout", *SMALL, "--data-root", str(data_root), "--gpus", "1")
+def test_a_cluster_without_room_is_refused(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    code, _, err = sweeps("run", "dropout", *SMALL, "--data-root", str(data_root), "--gpus", "1", "--address", "auto")
     assert code == 2
     asks = "a trial runs on one node, but it asks for 1 CPUs and 1 GPUs and the largest node has 2 and 0"
     assert err == f"error: {asks}: lower --cpus or --gpus\n"
+    assert list((tmp_path / "runs").iterdir()) == [], "no run was begun"
+
+
+def test_a_finished_run_whose_export_was_lost_is_exported(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    words = ["run", "dropout", "--samples", "1", "--epochs", "1", *SMALL, "--data-root", str(data_root), "--run-name", "one"]
+    assert sweeps(*words)[0] == 0
+    shutil.rmtree(tmp_path / "results")
+    assert sweeps("resume", "one")[0] == 0
+    assert len(frames(tmp_path / "results")["epochs"]) == 1
+
+
+def test_a_best_checkpoint_that_is_damaged_loses_no_result(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    words = ["run", "dropout", "--samples", "1", "--epochs", "1", *SMALL, "--data-root", str(data_root), "--run-name", "one"]
+    assert sweeps(*words)[0] == 0
+    journal = tmp_path / "runs" / "one" / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    (checkpoint,) = (tmp_path / "runs" / "one" / "checkpoints" / "00001").iterdir()
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[:-1])
+    shutil.rmtree(tmp_path / "results")
+    code, _, err = sweeps("resume", "one")
+    assert code == 2
+    assert err.startswith("error: the best model is measured from the checkpoint of epoch 1 of trial 00001, but that failed (ValueError: ")
+    assert err.endswith("): mend it, then `sweeps resume one`\n")
+    tables = frames(tmp_path / "results")
+    assert (len(tables["epochs"]), bool(tables["best_models"]["evaluated"].iloc[0])) == (1, False)
+    checkpoint.write_bytes(whole)
+    assert sweeps("resume", "one")[0] == 0
+    assert bool(frames(tmp_path / "results")["best_models"]["evaluated"].iloc[0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,15 +36,17 @@ def test_names_are_by_age(tmp_path: Path) -> None:
         RunStorage(str(tmp_path), name).create(runs.spec(name))
         os.utime(tmp_path / name / "run.json", (1e9 - age, 1e9 - age))
     (tmp_path / "no-run").mkdir()
+    (tmp_path / "2024-old").mkdir()
+    (tmp_path / "2024-old" / "run.json").write_text("{}")
     assert run_names(str(tmp_path)) == ["b", "a", "c"]
     assert run_names(str(tmp_path / "nowhere")) == []
 
 
-@pytest.mark.parametrize("name", ["", "5", "20261123", "-x", ".x", "a/b", "../x", "a b", "a=b", "a\n"])
+@pytest.mark.parametrize("name", ["", "5", "20261123", "-x", ".x", "a/b", "../x", "a b", "a=b", "a\n", "a" * 121])
 def test_a_name_that_a_partition_could_not_bear(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput) as refused:
         RunStorage(str(tmp_path), name)
-    rule = "a run name starts with a letter and has only letters, digits, '.', '_' and '-'"
+    rule = "a run's name starts with a letter and has at most 120 letters, digits, '.', '_' and '-'"
     assert str(refused.value) == " ".join(f"{rule}, but got {name!r}: give another name".split())
 
 
@@ -91,8 +94,17 @@ def test_a_check_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_many_checks_at_once(tmp_path: Path) -> None:
+    def check(_: int) -> None:
+        RunStorage(str(tmp_path / "runs"), "new").check_writable()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(check, range(200)))
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def test_a_storage_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput) as refused:
         RunStorage(str(tmp_path / "file"), "new").check_writable()
-    assert str(refused.value) == f"the storage must be writable, but '{tmp_path / 'file'}' is not (Not a directory): give another --storage"
+    assert str(refused.value) == f"the storage must be writable, but '{tmp_path / 'file'}' is not (File exists): give another --storage"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,6 @@ def test_a_sweep_is_stored_and_read_whole() -> None:
             {"known_points": ({"depth": 2},)},
             "a known point gives every key of the space (dropout), but got {'depth': 2}: complete it",
         ),
-        (
-            {"known_points": ({"dropout": -1},)},
-            "trainable 'cnn': dropout must be greater than or equal to 0, but got -1: give another dropout",
-        ),
     ],
 )
 def test_an_impossible_trial_is_refused(changes: dict[str, Any], text: str) -> None:
@@ -108,6 +105,18 @@ def test_a_users_file_that_is_no_sweep(tmp_path: Path, content: str | None, text
     with pytest.raises(BadInput) as refused:
         load_sweep(str(file))
     assert str(refused.value) == text.format(file=file)
+
+
+def test_a_users_file_imports_what_stands_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "depths_of_mine.py").write_text("DEPTHS = (1, 2)\n")
+    file = tmp_path / "my_sweep.py"
+    file.write_text(
+        "from depths_of_mine import DEPTHS\nfrom sweeps import Sweep, choice\n"
+        "SWEEP = Sweep(question='q', trainable='cnn', space={'depth': choice(*DEPTHS)})\n"
+    )
+    before = list(sys.path)
+    assert load_sweep(str(file))[1].space == {"depth": choice(1, 2)}
+    assert sys.path == before
 
 
 def test_an_unknown_name() -> None:

@@ -10,10 +10,10 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.core.decide import RESULT_KEYS, Decisions
+from sweeps.core.decide import RESULT_KEYS, Decisions, last_line
 from sweeps.core.journal import Journal
 from sweeps.core.storage import RunStorage
-from sweeps.core.tune import JournalCallback, JournalScheduler, JournalSearcher, last_line
+from sweeps.core.tune import JournalCallback, JournalScheduler, JournalSearcher
 from tests.sweeps import runs
 
 SPEC = runs.spec("run", samples=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep import BadInput
 from trainables import TrainConfig
@@ -100,6 +100,24 @@ def test_refused_in_one_line(model: type[BaseModel], values: dict[str, Any], tex
     with pytest.raises(BadInput) as caught:
         checked(model, values, "this")
     assert str(caught.value) == text
+
+
+class Switch(TrainConfig):
+    """A setting that may be true."""
+
+    frozen: bool = Field(True, description="whether the base is")
+
+
+@pytest.mark.parametrize("key", ["epochs", "classes", "learning_rate", "train_fraction"])
+@pytest.mark.parametrize("value", [True, False])
+def test_true_is_no_number(key: str, value: bool) -> None:
+    with pytest.raises(BadInput) as caught:
+        checked(Switch, {"frozen": value, key: value}, "a trial")
+    assert str(caught.value) == f"a trial: {key} must be a number or a text, but got {value}: give another {key}"
+
+
+def test_true_is_a_truth() -> None:
+    assert checked(Switch, {"frozen": False}, "a trial").frozen is False
 
 
 def test_text_from_a_command_line_is_read() -> None:

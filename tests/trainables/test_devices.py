@@ -53,7 +53,7 @@ THREADS_OF_3 = {"TF_NUM_INTRAOP_THREADS": "3", "TF_NUM_INTEROP_THREADS": "1", "N
 def test_threads(backend: str) -> None:
     """Unclaimed they start up to two threads a core of the machine and a few: so many that those do not pass."""
     cpus = 4 * (os.cpu_count() or 1) + 20
-    assert cpus - 1 <= in_new_process(CODE[backend], str(cpus)) <= 2 * cpus + 10
+    assert in_new_process(CODE[backend], str(cpus)) >= cpus - 1
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,15 @@ class CheckpointStore:
         """File name of an epoch's checkpoint."""
         return f"epoch-{epoch:06d}.npz"
 
-    def save(self, arrays: dict[str, np.ndarray], history: list[dict[str, Any]], best_epoch: int) -> str:
-        """Store the state after the last epoch of the history; of the files up to it only the best and the newest two stay. Gives its name."""
+    def save(self, arrays: dict[str, np.ndarray], history: list[dict[str, Any]], *kept: int) -> str:
+        """Store the state after the last epoch of the history; of the files up to it only the epochs `kept` and the newest two stay. Gives its
+        name."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays, **{HISTORY: np.frombuffer(json.dumps(history).encode(), np.uint8)})
         archive, epoch = buffer.getvalue(), history[-1]["epoch"]
         files.write(self.system, f"{self.folder}/{self.name(epoch)}", archive + hashlib.sha256(archive).digest())
         # Not counting later ones: they are torn, or this epoch would not have been trained again.
-        for old in [n for n in self.epochs() if n <= epoch and n != best_epoch][:-KEPT]:
+        for old in [n for n in self.epochs() if n <= epoch and n not in kept][:-KEPT]:
             self.system.delete_file(f"{self.folder}/{self.name(old)}")
         return self.name(epoch)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from data_prep import BadInput
 
@@ -19,6 +19,14 @@ class TrainConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python's True is 1: `--set depth=yes` would be a depth of 1.
+        if isinstance(value, bool) and info.field_name and "bool" not in str(cls.model_fields[info.field_name].annotation):
+            raise ValueError(f"{info.field_name} must be a number or a text, but got {value}: give another {info.field_name}")
+        return value
 
     size: int = Field(32, ge=8, le=1024, description="height and width of an image, px")
     classes: int | None = Field(None, ge=2, description="only the first N classes; none: all")

@@ -8,6 +8,9 @@ from pathlib import Path
 from pyarrow import fs
 
 from data_prep import BadInput
+from data_prep.core.npy import sync_folder
+
+__all__ = ["is_local", "names", "read", "resolve", "sync_folder", "write"]
 
 
 def resolve(location: str) -> tuple[fs.FileSystem, str]:
@@ -45,15 +48,6 @@ def write(system: fs.FileSystem, path: str, content: bytes) -> None:
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read(system: fs.FileSystem, path: str) -> bytes:

@@ -47,7 +47,7 @@ class Training:
                 "train_accuracy": train["accuracy"],
                 "val_loss": validation["loss"],
                 "val_accuracy": validation["accuracy"],
-                "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+                "learning_rate": _shortest(self.model.optimizer.learning_rate),
                 "epoch_seconds": time.perf_counter() - started,
                 "images_per_second": len(self.split.train) / (trained - started),
                 "finished_at": time.time(),
@@ -98,6 +98,11 @@ def restore_variables(variables: list[keras.Variable], state: Arrays, part: str)
         )
     for variable, value in zip(variables, stored, strict=True):
         variable.assign(value)
+
+
+def _shortest(variable: keras.Variable) -> float:
+    """The shortest decimal that is the same float32: 0.001 and not 0.0010000000474974513."""
+    return float(str(np.float32(keras.ops.convert_to_numpy(variable))))
 
 
 def split_of(config: TrainConfig, dataset: Dataset) -> Split:

@@ -6,7 +6,6 @@ reports again what the journal may not have received; the driver drops what it h
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import platform
@@ -51,6 +50,7 @@ class Worker(tune.Trainable):
         while training.epoch <= self.sent:
             # The checkpoint of a reported epoch is lost: train up to it again. Equal state gives equal numbers.
             if problem := self._train(training):
+                self.training = None
                 return {"diverged": problem}
         self.sent += 1
         return {**training.history[self.sent - 1], **self.facts, "checkpoint": self.store.name(self.sent)}
@@ -63,7 +63,6 @@ class Worker(tune.Trainable):
         from trainables.core.training import Training
 
         keras.utils.clear_session()
-        gc.collect()
         trainable = get_trainable(self.task["trainable"])
         training = Training(trainable, trainable.config(**self.task["config"]), open_dataset(Path(self.task["dataset_folder"])))
         self.store = CheckpointStore(self.task["checkpoints"])
@@ -87,7 +86,9 @@ class Worker(tune.Trainable):
         for name in ("train_loss", "val_loss"):
             if not math.isfinite(metrics[name]):
                 return f"diverged: {name} is {metrics[name]} in epoch {metrics['epoch']}; a lower learning_rate may help"
-        self.store.save(training.state(), training.history, best_epoch(training.history))
+        # The best before this epoch, too: until this one is reported, it is the one that the journal knows.
+        history = training.history
+        self.store.save(training.state(), history, best_epoch(history), best_epoch(history[:-1] or history))
         return None
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -30,8 +30,8 @@ class RunStorage:
 
     @property
     def location(self) -> str:
-        """Path or URI of the run's folder, for a worker on any node."""
-        return self._at("")
+        """The run's folder as its storage was given: a path or URI to show."""
+        return f"{self.root.rstrip('/')}/{self.run}" if self.local else self._at("")
 
     def _at(self, inside: str) -> str:
         if self.local:

@@ -141,10 +141,11 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("settings", _written(row["settings"])),
         ("network", f"{row['trainable']}, {_count(row['parameters'])} parameters, {_count(row['trainable_parameters'])} of them trained"),
         ("data", f"{row['dataset']} {row['dataset_fingerprint']}"),
-        ("chosen by", f"validation accuracy, of {_count(row['trials'])} trials; F1 is the weighted average"),
+        ("chosen by", f"validation accuracy, of {_count(row['trials'])} trial{'s' * (row['trials'] != 1)}; F1 is the weighted average"),
     ]
     if not row["evaluated"]:
         facts.append(("test", "not evaluated yet; train is as the epoch trained, with dropout"))
-    if row["published_test_accuracy"] is not None:
+    # Beside other data it would only mislead; the tables keep it for who joins them.
+    if row["published_test_accuracy"] is not None and row["dataset"] == "tiny-imagenet":
         facts.append(("published", f"{_part(row['published_test_accuracy'])} test accuracy, on Tiny ImageNet at 32 px"))
     return facts

@@ -17,6 +17,7 @@ import yaml
 from rich.console import Console
 
 from data_prep import BadInput, Dataset, check_source, prepare, split
+from sweeps.core.propose import trial_count
 from sweeps.core.spec import RunSpec
 from sweeps.core.storage import RunStorage
 from sweeps.core.sweep import Sweep, load_sweep
@@ -109,6 +110,16 @@ def parse_duration(text: str) -> float:
     if not match or float(match[1]) == 0:
         raise BadInput(f"a time budget is a number above 0 and a unit (s, m, h or d), but got {text!r}: write for example 3h")
     return float(match[1]) * UNIT_SECONDS[match[2]]
+
+
+def notes(resolved: Resolved, options: RunOptions) -> list[str]:
+    """What a user may not expect of the search."""
+    count = trial_count(resolved.sweep, resolved.samples)
+    if not resolved.sweep.space:
+        return ["every searched setting is fixed: one trial"]
+    if options.samples and count < options.samples:
+        return [f"the grid has {count} points: {count} trials, not {options.samples}"]
+    return []
 
 
 def check_resources(options: RunOptions) -> None:

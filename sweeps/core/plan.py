@@ -6,7 +6,7 @@ from rich.console import Console
 
 from data_prep import BadInput
 from sweeps.core.journal import read_state
-from sweeps.core.launch import Resolved, RunOptions
+from sweeps.core.launch import Resolved, RunOptions, notes
 from sweeps.core.propose import Grid, trial_count
 from sweeps.core.screen import duration
 from sweeps.core.storage import RunStorage, run_names
@@ -26,7 +26,7 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None
         "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another",
         f"time       {_expected(resolved, options, count * config.epochs)}",
     ]
-    for text in lines:
+    for text in [*lines, *notes(resolved, options)]:
         console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -58,5 +58,5 @@ def _expected(resolved: Resolved, options: RunOptions, epochs: int) -> str:
         if seconds:
             mean = sum(seconds) / len(seconds)
             workers = state.sessions[-1]["workers"]
-            return f"at most {duration(mean * epochs / workers)} on {workers} workers ({mean:.2f} s an epoch, as measured in {name})"
+            return f"at most about {duration(mean * epochs / workers)} of training on {workers} workers ({mean:.2f} s an epoch, as measured in {name})"
     return f"not known: no run of {resolved.sweep.trainable} on {resolved.data} at this size in {options.storage} yet"

@@ -71,8 +71,17 @@ def cluster(address: str | None, cpus: int, gpus: float) -> Iterator[int]:
 
 def check_address(address: str | None) -> None:
     """BadInput for an address that no cluster answers at. Ray itself would try for a minute, in a log of its own."""
-    if address in (None, "auto", "local"):
+    if address in (None, "local") or ("ray" in sys.modules and sys.modules["ray"].is_initialized()):
         return
+    if address == "auto":
+        # The file in which Ray on this machine notes its cluster, and which a killed one leaves behind.
+        from ray._private.utils import read_ray_address
+
+        address = os.environ.get("RAY_ADDRESS") or read_ray_address()
+        if not address:
+            raise BadInput(
+                "--address auto is a Ray cluster that this machine is part of, but there is none: start one, or leave --address out"
+            )
     host, colon, port = str(address).removeprefix("ray://").rpartition(":")
     if not (host and colon and port.isdigit()):
         raise BadInput(
@@ -107,7 +116,7 @@ def _gpu_places(available: float, wanted: float) -> int:
     return int(available) * int(1 / wanted + 1e-9) if wanted < 1 else int(available // wanted)
 
 
-Handler = Callable[[int, FrameType | None], Any]
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -168,8 +177,12 @@ def _search(storage: RunStorage, decisions: Decisions, workers: int, dataset_fol
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
-        # Tune takes SIGUSR1 over while it works; what comes before or after that is an interruption all the same.
-        with _handling(signal.SIGUSR1, _interrupt), _handling(signal.SIGTERM, _ask_tune_to_end):
+        # Tune takes SIGINT and SIGUSR1 over while it works, and keeps them; what comes before or after is an interruption all the same.
+        with (
+            _handling(signal.SIGINT, signal.getsignal(signal.SIGINT)),
+            _handling(signal.SIGUSR1, _interrupt),
+            _handling(signal.SIGTERM, _ask_tune_to_end),
+        ):
             tuner.fit()
 
 

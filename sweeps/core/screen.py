@@ -71,7 +71,8 @@ def line(spec: RunSpec, trial: Trial) -> str:
         return f"{what}: {trial.error}"
     if not trial.best:
         return what
-    return f"{what}: val_accuracy {trial.best['val_accuracy']:.4f} at epoch {trial.best_epoch} of {trial.last_epoch}"
+    done = f"{trial.last_epoch} of {trial.config['epochs']} epochs"
+    return f"{what}: val_accuracy {trial.best['val_accuracy']:.4f} at epoch {trial.best_epoch}, {done}"
 
 
 def point(spec: RunSpec, trial: Trial) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from data_prep import BadInput
+
 Scalar = bool | int | float | str
 
 
@@ -102,4 +104,6 @@ def integers(low: int, high: int) -> Integers:
 
 def choice(*values: Scalar) -> Choice:
     """One of the given values."""
+    if len(values) == 1 and isinstance(values[0], list | tuple):
+        raise BadInput(f"choice takes its values one by one, but got {values[0]}: write choice({', '.join(map(repr, values[0]))})")
     return Choice(values=values)

@@ -95,13 +95,26 @@ class RunStorage:
                 f"run.json must be one that this version wrote, but that of {self.run} is not ({' '.join(first[1:3])}): restore it"
             ) from None
 
+    def in_use(self) -> bool | None:
+        """Whether a process runs the run now; None where that cannot be told (an object store has no locks)."""
+        if not self.local:
+            return None
+        try:
+            FileLock(f"{self.folder}/.lock").acquire(timeout=0).lock.release()
+        except Timeout:
+            return True
+        except OSError:
+            return None
+        return False
+
     def lock(self) -> AbstractContextManager[object]:
         """Held by the process that runs or resumes it; BadInput when another one does. (Local storage: an object store has no locks.)"""
         if not self.local:
             return nullcontext()
         lock = FileLock(f"{self.folder}/.lock")
         try:
-            return lock.acquire(timeout=0)
+            # `status` holds it for a moment to see whether anyone does.
+            return lock.acquire(timeout=1)
         except Timeout:
             raise BadInput(
                 f"one process at a time runs a run, but {self.run} is running already: watch it with `sweeps status {self.run}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
 import runpy
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data_prep import BadInput
 from sweeps.core.space import Distribution
@@ -29,6 +30,18 @@ class Sweep(BaseModel):
 
     question: str = Field(min_length=1, description="one line, shown by `sweeps list`")
     trainable: str = Field(description="a file name of trainables/")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _ranges_and_choices(cls, space: Any) -> Any:
+        for key, values in space.items() if isinstance(space, dict) else ():
+            if isinstance(values, list | tuple | int | float | str):
+                raise ValueError(
+                    f"a searched setting is choice(...), integers(...), uniform(...) or log_uniform(...), but {key} is {values!r}: "
+                    "write for example choice(0.1, 0.2), or put one value into `fixed`"
+                )
+        return space
+
     space: dict[str, Distribution] = Field(description="setting -> values to search")
     fixed: dict[str, Any] = Field(default={}, description="settings that differ from the trainable's defaults")
     known_points: tuple[dict[str, Any], ...] = Field(default=(), description="points of the space to try first (tpe, random)")
@@ -103,9 +116,13 @@ def load_sweep(name: str) -> tuple[str, Sweep]:
         if name.endswith(".py"):
             return _sweep_name(Path(name)), _from_file(Path(name))
         if name not in sweep_names():
-            raise BadInput(
-                f"there is no sweep {name!r}: use one of {', '.join(sweep_names())}, or the path of a .py file that defines SWEEP"
+            near = [f"{name}.py"] if Path(f"{name}.py").is_file() else difflib.get_close_matches(name, sweep_names(), n=1)
+            cure = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"use one of {', '.join(sweep_names())}, or the path of a .py file that defines SWEEP"
             )
+            raise BadInput(f"there is no sweep {name!r}: {cure}")
         return name, importlib.import_module(f"sweeps.{name}").SWEEP
     except ValidationError as error:
         raise BadInput(explain(error, Sweep, f"sweep {name!r}")) from None

@@ -12,7 +12,7 @@ from data_prep import BadInput, open_dataset, prepare
 from sweeps.core import results as tables
 from sweeps.core.decide import Decisions, finished
 from sweeps.core.journal import Journal, read_state
-from sweeps.core.launch import RunOptions, check_resources, check_storage, new_run, prepare_data, resolve
+from sweeps.core.launch import RunOptions, check_resources, check_storage, new_run, notes, prepare_data, resolve
 from sweeps.core.plan import show_plan
 from sweeps.core.screen import Screen, overview, trial_table
 from sweeps.core.spec import RunSpec
@@ -47,6 +47,8 @@ def run(options: RunOptions, console: Console) -> Outcome:
             console.print(
                 f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({len(dataset.labels)} images)", soft_wrap=True
             )
+            for note in notes(resolved, options):
+                console.print(note, soft_wrap=True)
             decisions = Decisions(spec, Journal(storage))
             return _work(storage, decisions, options.results, workers, str(dataset.path.absolute()), console)
 
@@ -68,6 +70,8 @@ def resume(name: str, storage_location: str, results: Path, data_root: Path, add
     with storage.lock():
         decisions = Decisions(spec, Journal(storage))
         folder = _find_data(spec, data_root, console)
+        open_trials = ", ".join(trial.trial_id for trial in decisions.open_trials()) or "none"
+        console.print(f"{name}: {len(state.trials)} trials so far, going on with: {open_trials}", soft_wrap=True)
         with cluster(address, spec.cpus_per_trial, spec.gpus_per_trial) as workers:
             return _work(storage, decisions, results, workers, folder, console)
 
@@ -122,7 +126,7 @@ def status(name: str | None, storage_location: str, console: Console) -> None:
         for part in overview(spec, state):
             console.print(part)
         console.print(trial_table(spec, state, rows=50))
-        console.print("finished" if finished(spec, state) else f"not finished: if no process works on it, `sweeps resume {name}`")
+        console.print(_standing(storage, spec, state) + ("" if finished(spec, state) else _cure(storage)), soft_wrap=True)
         return
     names = run_names(storage_location)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -141,7 +145,17 @@ def _summary(storage: RunStorage) -> tuple[str, ...]:
     best = state.best_trial
     epochs = sum(len(trial.epochs) for trial in state.trials.values())
     accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
-    return str(len(state.trials)), str(epochs), accuracy, "finished" if finished(spec, state) else "not finished"
+    return str(len(state.trials)), str(epochs), accuracy, _standing(storage, spec, state)
+
+
+def _standing(storage: RunStorage, spec: RunSpec, state: RunState) -> str:
+    if finished(spec, state):
+        return "finished"
+    return {True: "running now", False: "interrupted", None: "not finished"}[storage.in_use()]
+
+
+def _cure(storage: RunStorage) -> str:
+    return "" if storage.in_use() else f": `sweeps resume {storage.run}` goes on with it"
 
 
 def export(name: str, storage_location: str, results: Path, console: Console) -> None:
@@ -172,9 +186,15 @@ def best(name: str, save: Path | None, storage_location: str, results: Path, con
     if save:
         _save(spec, storage, trial, save)
         console.print(
-            f"saved to {save}: images in as {spec.sweep.config({}, spec.seed).size} px RGB values 0..255, class probabilities out",
+            f"saved to {save}: images in as {spec.sweep.config({}, spec.seed).size} px RGB values 0..255, class probabilities out{_outputs(state)}",
             soft_wrap=True,
         )
+
+
+def _outputs(state: RunState) -> str:
+    evaluation = state.current_evaluation
+    names = [row["name"] for row in evaluation["classes"]] if evaluation else []
+    return f" ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})" if names else ""
 
 
 def _save(spec: RunSpec, storage: RunStorage, trial: Trial, target: Path) -> None:

@@ -82,7 +82,9 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
     (nothing, ["runn"], "No such command 'runn'. Did you mean 'run'? See `sweeps --help`."),
     (nothing, ["run"], "Missing argument 'SWEEP'. See `sweeps --help`."),
     (nothing, ["run", "dropout", "--smples", "4"], "No such option: --smples (Possible options: --samples, --set) See `sweeps --help`."),
-    (nothing, ["run", "dropuot"], f"there is no sweep 'dropuot': use one of {SWEEP_NAMES}, or the path of a .py file that defines SWEEP"),
+    (nothing, ["run", "dropuot"], "there is no sweep 'dropuot': did you mean dropout?"),
+    (nothing, ["run", "vit"], f"there is no sweep 'vit': use one of {SWEEP_NAMES}, or the path of a .py file that defines SWEEP"),
+    (an_empty_sweep, ["run", "mine"], "there is no sweep 'mine': did you mean mine.py?"),
     (nothing, ["run", "mine.py"], "there is no file 'mine.py': give the path of a Python file that defines SWEEP"),
     (
         an_empty_sweep,
@@ -317,7 +319,7 @@ def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) 
     for row in runs.JOURNAL[1:4]:
         journal.append(row["kind"], **{key: value for key, value in row.items() if key not in ("kind", "time")})
     _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8")
-    assert "time       at most 40 s on 2 workers (4.00 s an epoch, as measured in one)\n" in out
+    assert "time       at most about 40 s of training on 2 workers (4.00 s an epoch, as measured in one)\n" in out
 
 
 def test_status_without_runs(sweeps: Sweeps) -> None:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.kill
 
 METRICS = ["trial_id", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 SECONDS = 120
+SWEEPS = [sys.executable, "-m", "sweeps"]
 
 
 class Machine:
@@ -34,7 +35,7 @@ class Machine:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`sweeps words` in the background."""
-        command = [sys.executable, "-m", "sweeps", *words, "--data-root", str(self.data_root)]
+        command = [*SWEEPS, *words, "--data-root", str(self.data_root)]
         return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, *words: str) -> str:
@@ -135,12 +136,8 @@ def test_a_notice_ends_cleanly_and_says_how_to_go_on(calm: Machine, tmp_path: Pa
     assert "Traceback" not in err
     kept = machine.results("run")
     assert len(kept) >= 3, "an interrupted run is exported too"
-    assert (
-        "not finished"
-        in subprocess.run(
-            [sys.executable, "-m", "sweeps", "status", "run"], cwd=machine.folder, capture_output=True, text=True, check=True
-        ).stdout
-    )
+    shown = subprocess.run([*SWEEPS, "status", "run"], cwd=machine.folder, capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("interrupted: `sweeps resume run` goes on with it\n")
     machine.run("resume", "run")
     assert_each_epoch_was_reported_once(machine, "run")
     pd.testing.assert_frame_equal(machine.results("run"), calm.results("run"), check_exact=True)
@@ -155,6 +152,8 @@ def test_a_second_driver_is_refused(tmp_path: Path, data_root: Path) -> None:
         with machine.start("resume", "run") as second:
             _, err = second.communicate(timeout=60)
         assert second.returncode == 2
+        done = subprocess.run([*SWEEPS, "status", "run"], cwd=machine.folder, capture_output=True, text=True, check=True)
+        assert done.stdout.endswith("running now\n")
         assert err == "error: one process at a time runs a run, but run is running already: watch it with `sweeps status run`\n"
     finally:
         kill_all(process)

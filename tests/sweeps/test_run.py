@@ -39,7 +39,10 @@ def test_a_run_from_start_to_table(sweeps: Sweeps, data_root: Path, tmp_path: Pa
     code, out, err = sweeps(*words)
     assert (code, err) == (0, "")
     assert out.startswith("one: How much dropout generalises best? cnn on digits (1797 images)\n")
-    assert len(re.findall(r"^trial 0000[123] completed: dropout=\S+: val_accuracy 0\.\d{4} at epoch \d of 3$", out, re.MULTILINE)) == 3
+    assert (
+        len(re.findall(r"^trial 0000[123] completed: dropout=\S+: val_accuracy 0\.\d{4} at epoch \d, 3 of 3 epochs$", out, re.MULTILINE))
+        == 3
+    )
     assert "Best of one: trial 0000" in out
 
     tables = frames(tmp_path / "results")
@@ -61,6 +64,8 @@ def test_a_run_from_start_to_table(sweeps: Sweeps, data_root: Path, tmp_path: Pa
         f"select run, count(*) from read_parquet('{tmp_path}/results/epochs/**/*.parquet', hive_partitioning=true) group by run"
     )
     assert counted.fetchall() == [("one", 9)]
+
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Tune gives Ctrl-C back: this may be a notebook"
 
     code, out, _ = sweeps("resume", "one")
     assert (code, out) == (0, "one is finished: nothing to do. `sweeps best one` shows its best model.\n")

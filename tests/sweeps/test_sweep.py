@@ -93,6 +93,12 @@ def test_a_users_own_file(tmp_path: Path) -> None:
             "sweep '{file}' needs 'space', which is not given: add it",
         ),
         (
+            "from sweeps import Sweep\nSWEEP = Sweep(question='q', trainable='cnn', space={'dropout': [0.1, 0.2]})",
+            "sweep '{file}': a searched setting is choice(...), integers(...), uniform(...) or log_uniform(...), but dropout is [0.1, 0.2]: "
+            "write for example choice(0.1, 0.2), or put one value into `fixed`",
+        ),
+        ("from sweeps import choice\nchoice([2, 3])", "choice takes its values one by one, but got [2, 3]: write choice(2, 3)"),
+        (
             "from sweeps import Sweep, uniform\nSWEEP = Sweep(question='q', trainable='cnn', space={'dropout': uniform(0.5, 0.1)})",
             "sweep '{file}': low must be less than high, but got low=0.5 and high=0.1: swap or widen them",
         ),
@@ -121,6 +127,6 @@ def test_a_users_file_imports_what_stands_beside_it(tmp_path: Path) -> None:
 
 def test_an_unknown_name() -> None:
     with pytest.raises(BadInput) as refused:
-        load_sweep("dropuot")
+        load_sweep("vit")
     names = ", ".join(sweep_names())
-    assert str(refused.value) == f"there is no sweep 'dropuot': use one of {names}, or the path of a .py file that defines SWEEP"
+    assert str(refused.value) == f"there is no sweep 'vit': use one of {names}, or the path of a .py file that defines SWEEP"

@@ -117,12 +117,15 @@ print(json.dumps(["keras" in sys.modules, os.environ["TF_NUM_INTRAOP_THREADS"], 
 
 
 def test_the_best_epoch_is_kept(task: Task) -> None:
+    """And the one that was the best before the newest, which the journal may not know yet."""
     worker = Worker(config=task(learning_rate=0.01))
     for epoch in range(1, 8):
         worker.step()
         assert worker.training
-        best = best_epoch(worker.training.history)
-        assert store_of(task()).epochs() == sorted([best, *[n for n in range(1, epoch + 1) if n != best][-2:]])
+        history = worker.training.history
+        best, before = best_epoch(history), best_epoch(history[:-1] or history)
+        others = [n for n in range(1, epoch + 1) if n not in (best, before)]
+        assert store_of(task()).epochs() == sorted({best, before, *others[-2:]})
     assert best > 1
 
 

@@ -61,5 +61,5 @@ def explain(error: ValidationError, model: type[BaseModel], what: str) -> str:
     rule = problem["msg"].removeprefix("Value error, ")
     rule = rule.removeprefix("Input should be ")
     if problem["type"] == "value_error":
-        return f"{what}: {rule}"
+        return f"{what}: {key + ': ' if '.' in key else ''}{rule}"
     return f"{what}: {key} must be {rule}, but got {problem['input']!r}: give another {key}"

@@ -41,7 +41,7 @@ class _Unreadable:
 def build(found: Found, name: str, size: int, folder: Path, identity: str, console: Console | None) -> str:
     """Write images.npy, labels.npy and dataset.json into `folder`, on the disk when it returns; the content's SHA-256."""
     began = time.monotonic()
-    content = found.read()
+    content = _read(found)
     count = len(content.labels)
     if count == 0:
         raise BadInput(f"a data set must have images, but '{found.where}' has none: give another source")
@@ -74,6 +74,14 @@ def build(found: Found, name: str, size: int, folder: Path, identity: str, conso
     npy.sync_folder(folder)
     _report(skipped, count, console)
     return sha256
+
+
+def _read(found: Found) -> Arrays | Files:
+    try:
+        return found.read()
+    except FileNotFoundError as error:
+        # A link to nowhere: its name is in the folder, its content is not.
+        raise BadInput(f"a source's files must be there, but '{error.filename}' is not: mend or remove it") from None
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -35,6 +35,7 @@ _DISK: Final = {
     errno.EPERM: "be writable",
     errno.ENOTDIR: "be a folder",
     errno.EEXIST: "be a folder",
+    errno.ENAMETOOLONG: "have names that a disk can bear",
 }
 
 

@@ -112,7 +112,13 @@ def look_up(name: str) -> tuple[str, str, Source]:
 def find_source(name: str, source: str | None, root: Path, console: Console | None = None) -> tuple[str, Found]:
     """The folder-safe name of the data set `name` and where its content is. BadInput: unknown name, missing source."""
     stem, argument, found = look_up(name)
-    location = found.find(Request(stem, argument or None, source, root, console))
+    try:
+        location = found.find(Request(stem, argument or None, source, root, console))
+    except (OSError, RuntimeError) as error:
+        # A name that is too long, a loop of links, the home folder of nobody (a RuntimeError of pathlib).
+        raise BadInput(
+            f"a data set's source must be a path that can be looked up, but '{source or argument}' cannot ({error}): check it"
+        ) from None
     return location.name or stem, location
 
 

@@ -25,7 +25,6 @@ class Screen:
 
     def __init__(self, spec: RunSpec, journal: Journal, console: Console) -> None:
         self.spec, self.journal, self.console = spec, journal, console
-        self.begun = time.time()
         self.live = (
             Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         )

@@ -61,6 +61,12 @@ class Trial:
         return max(0, len(self.starts) - 1)
 
 
+def _complete(row: Row, keys: tuple[str, ...]) -> None:
+    missing = [key for key in keys if key not in row]
+    if missing:
+        raise ValueError(f"a row lacks {missing[0]}")
+
+
 @dataclass
 class RunState:
     """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluation of its best trial."""
@@ -78,10 +84,12 @@ class RunState:
             self.earlier_seconds = self.elapsed_seconds
             self.sessions.append(row)
         elif kind == "suggest":
+            _complete(row["config"], ("epochs",))
             self.trials[row["trial"]] = Trial(row["trial"], row["config"])
         elif kind == "start":
             self.trials[row["trial"]].starts.append(row)
         elif kind == "result":
+            _complete(row, (*EPOCH_METRICS, "stop"))
             self.trials[row["trial"]].epochs[row["epoch"]] = row
         elif kind == "end":
             self.trials[row["trial"]].end = row

@@ -116,7 +116,7 @@ def load_sweep(name: str) -> tuple[str, Sweep]:
         if name.endswith(".py"):
             return _sweep_name(Path(name)), _from_file(Path(name))
         if name not in sweep_names():
-            near = [f"{name}.py"] if Path(f"{name}.py").is_file() else difflib.get_close_matches(name, sweep_names(), n=1)
+            near = [f"{name}.py"] if _is_file(Path(f"{name}.py")) else difflib.get_close_matches(name, sweep_names(), n=1)
             cure = (
                 f"did you mean {near[0]}?"
                 if near
@@ -135,8 +135,16 @@ def _sweep_name(path: Path) -> str:
     return path.stem
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # Its name is longer than any file's.
+        return False
+
+
 def _from_file(path: Path) -> Sweep:
-    if not path.is_file():
+    if not _is_file(path):
         raise BadInput(f"there is no file {str(path)!r}: give the path of a Python file that defines SWEEP")
     # What stands beside the file can be imported, as from any script.
     sys.path.insert(0, str(path.parent.absolute()))

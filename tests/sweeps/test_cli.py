@@ -84,6 +84,16 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
     (nothing, ["run", "dropout", "--smples", "4"], "No such option: --smples (Possible options: --samples, --set) See `sweeps --help`."),
     (nothing, ["run", "dropuot"], "there is no sweep 'dropuot': did you mean dropout?"),
     (nothing, ["run", "vit"], f"there is no sweep 'vit': use one of {SWEEP_NAMES}, or the path of a .py file that defines SWEEP"),
+    (
+        nothing,
+        ["run", "a" * 300],
+        f"there is no sweep {'a' * 300!r}: use one of {SWEEP_NAMES}, or the path of a .py file that defines SWEEP",
+    ),
+    (
+        nothing,
+        ["run", "a" * 300 + "/b.py"],
+        f"there is no file {'a' * 300 + '/b.py'!r}: give the path of a Python file that defines SWEEP",
+    ),
     (an_empty_sweep, ["run", "mine"], "there is no sweep 'mine': did you mean mine.py?"),
     (nothing, ["run", "mine.py"], "there is no file 'mine.py': give the path of a Python file that defines SWEEP"),
     (

@@ -90,6 +90,26 @@ def test_a_row_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     assert str(refused.value) == text + "use the version that wrote it"
 
 
+@pytest.mark.parametrize(
+    ("row", "lacks"),
+    [
+        ({"kind": "suggest", "trial": 1, "config": {}}, "a row lacks epochs"),
+        ({"kind": "suggest", "trial": 1}, "'config'"),
+        ({"kind": "result", "trial": 1, "epoch": 1}, "a row lacks train_loss"),
+        ({"kind": "end", "trial": 7, "status": "failed"}, "7"),
+        ([], "list indices must be integers or slices, not str"),
+    ],
+)
+def test_a_row_that_was_altered_is_refused(tmp_path: Path, row: object, lacks: str) -> None:
+    made = storage(tmp_path)
+    content = {**row, "time": 1.0} if isinstance(row, dict) else row
+    Path(made.folder, "journal.jsonl").write_text(json.dumps(content) + "\n")
+    with pytest.raises(BadInput) as refused:
+        read_state(made)
+    text = f"a journal holds rows that this version knows, but that of run does not ({lacks}): use the version that wrote it"
+    assert str(refused.value) == text
+
+
 def test_a_number_that_json_has_not_is_refused_at_once(tmp_path: Path) -> None:
     journal = Journal(storage(tmp_path))
     with pytest.raises(ValueError, match="JSON compliant"):

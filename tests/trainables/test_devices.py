@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 
 import pytest
@@ -12,7 +11,6 @@ from tests.trainables.trials import in_new_process
 from trainables import get_trainable
 from trainables.core.devices import claim, name_of_device, quiet
 
-NO_JAX = importlib.util.find_spec("jax") is None and "CI" not in os.environ
 # Claim, compute something, and count the threads that came with it. Without keras, which would double the time.
 THREADS = """
 import json, os, sys
@@ -49,7 +47,7 @@ SET_BY_CLAIM = {
 THREADS_OF_3 = {"TF_NUM_INTRAOP_THREADS": "3", "TF_NUM_INTEROP_THREADS": "1", "NPROC": "3"}
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.skipif(NO_JAX, reason="jax is not installed"))])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_threads(backend: str) -> None:
     """Unclaimed they start up to two threads a core of the machine and a few: so many that those do not pass."""
     cpus = 4 * (os.cpu_count() or 1) + 20
@@ -83,7 +81,6 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (os.environ["TF_CPP_MIN_LOG_LEVEL"], os.environ["JAX_PLATFORMS"]) == ("0", "tpu")
 
 
-@pytest.mark.skipif(NO_JAX, reason="jax is not installed")
 def test_jax_takes_a_part_of_the_memory() -> None:
     """Nine tenths of the part: the rest is for the driver. What JAX would hand to its CUDA plugin, so no GPU is needed to see it."""
     assert in_new_process(JAX_MEMORY, KERAS_BACKEND="jax") == 0.225

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,10 +98,6 @@ def test_batches_are_taken_one_by_one(trained: Training) -> None:
     assert steps_before == [3, 4, 5]
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None and "CI" not in os.environ,
-    reason="jax is not installed: pip install '.[jax]'; where CI is set this test fails instead",
-)
 def test_jax(digits8: Dataset, tmp_path: Path) -> None:
     environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), **QUICK}
     backend, calm, resumed = in_new_process(ON_JAX, str(digits8.path), str(tmp_path / "trial"), **environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,22 +19,37 @@ class Split:
     test: np.ndarray
 
 
-def split(
-    labels: np.ndarray, *, seed: int, train_fraction: float = 0.7, validation_fraction: float = 0.1, classes: int | None = None
+def split(  # noqa: PLR0913 - the whole protocol, each part of it a setting of its own
+    labels: np.ndarray,
+    *,
+    seed: int,
+    train_fraction: float = 0.7,
+    validation_fraction: float = 0.1,
+    classes: int | None = None,
+    images: int | None = None,
+    data_fraction: float = 1.0,
 ) -> Split:
     """Cut the rows of `labels` (N integers from 0) into train, validation and test, each with the classes' proportions.
 
     `train_fraction` in (0, 1) of the rows is for training, the rest is test; `validation_fraction` in (0, 1) of the training rows
-    becomes validation: 100,000 rows give 63,000, 7,000 and 30,000. `classes` keeps the classes 0 to classes - 1 only, the rows of
-    others are in no split. BadInput: a value out of its range, or a class with too few images to be in all three.
+    becomes validation: 100,000 rows give 63,000, 7,000 and 30,000. `classes` keeps the classes 0 to classes - 1 only, and `images` so many of
+    their rows; the others are in no split. `data_fraction` in (0, 1] of the rows that are left for training is what `train` holds, those of a
+    smaller one a subset of those of a larger one; validation and test stay whole. BadInput: a value out of its range, or a class with too few
+    images to be in all three.
     """
     labels = np.asarray(labels)
     _check_fraction("train_fraction", train_fraction, "0.7 for 70 %")
     _check_fraction("validation_fraction", validation_fraction, "0.1 for 10 %")
+    if not 0 < data_fraction <= 1:
+        raise BadInput(f"data_fraction must be greater than 0 and at most 1, but got {data_fraction}: use 1 for all, 0.5 for half")
     rows = _rows_of_classes(labels, classes)
+    if images is not None:
+        rows = _some(labels, rows, images, seed)
     train, test = _cut(labels, rows, train_fraction, seed)
     train, validation = _cut(labels, train, 1 - validation_fraction, seed)
     _check_every_class(labels, rows, {"train": train, "validation": validation, "test": test}, train_fraction, validation_fraction)
+    if data_fraction < 1:
+        train = _part_of_training(labels, train, data_fraction, seed)
     return Split(train, validation, test)
 
 
@@ -65,6 +81,45 @@ def _check_counts(counts: np.ndarray) -> None:
             f"a class must have at least 3 images, one each for train, validation and test, but class {smallest} has "
             f"{counts[smallest]}: add images or leave the class out"
         )
+
+
+def _in_proportion(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """The rows in a random order of which any first n have the classes' proportions, to within an image a class."""
+    random = np.random.default_rng(seed)
+    rows = random.permutation(rows)
+    place = np.empty(len(rows))
+    for class_number in np.unique(labels[rows]):
+        own = np.flatnonzero(labels[rows] == class_number)
+        # Of four images: at 1/8, 3/8, 5/8 and 7/8 of the order. The stable sort leaves ties, those of classes of one size, at random.
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    return rows[np.argsort(place, kind="stable")]
+
+
+def _some(labels: np.ndarray, rows: np.ndarray, images: int, seed: int) -> np.ndarray:
+    if images > len(rows):
+        raise BadInput(f"images must be at most the {len(rows)} that there are, but got {images}: use {len(rows)} or fewer")
+    some = np.sort(_in_proportion(labels, rows, seed)[:images])
+    counts = np.bincount(labels[some], minlength=int(labels[rows].max()) + 1)
+    smallest = int(counts.argmin())
+    if counts[smallest] < 3:
+        raise BadInput(
+            f"images must leave each class at least 3, one each for train, validation and test, but {images} leave class {smallest} "
+            f"{counts[smallest]}: use more images"
+        )
+    return some
+
+
+def _part_of_training(labels: np.ndarray, train: np.ndarray, data_fraction: float, seed: int) -> np.ndarray:
+    order = _in_proportion(labels, train, seed)
+    count = round(data_fraction * len(train))
+    # Each class once: the place of the last class's first image.
+    needed = int(np.unique(labels[order], return_index=True)[1].max()) + 1
+    if count < needed:
+        raise BadInput(
+            f"data_fraction must leave an image of each class, but {data_fraction:g} of {len(train)} training images are {count}, and the "
+            f"classes need {needed}: use {math.ceil(needed / len(train) * 10_000) / 10_000:g} or more"
+        )
+    return np.sort(order[:count])
 
 
 def _cut(labels: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

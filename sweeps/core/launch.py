@@ -16,11 +16,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from data_prep import BadInput, Dataset, check_source, prepare, split
+from data_prep import BadInput, Dataset, check_source, prepare
 from sweeps.core.propose import trial_count
 from sweeps.core.spec import RunSpec
 from sweeps.core.storage import RunStorage
 from sweeps.core.sweep import Sweep, load_sweep
+from trainables.core.config import split_of
 
 VERSIONS_OF = ("ray", "tensorflow", "keras", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
@@ -147,14 +148,10 @@ def check_storage(options: RunOptions) -> None:
 def prepare_data(resolved: Resolved, options: RunOptions, console: Console | None) -> Dataset:
     """The data set, prepared if it was not yet; BadInput when it cannot be split as the sweep's settings say."""
     dataset = prepare(resolved.data, size=resolved.size, root=options.data_root, console=console)
-    config = resolved.sweep.config({}, options.seed)
-    split(
-        dataset.labels,
-        seed=config.split_seed,
-        train_fraction=config.train_fraction,
-        validation_fraction=config.validation_fraction,
-        classes=config.classes,
-    )
+    searched = resolved.sweep.space.get("data_fraction")
+    points = [{"data_fraction": value} for value in searched.ends()] if searched else [{}]
+    # The smallest: where its images are of every class, those of a larger one are, too.
+    split_of(min((resolved.sweep.config(point, options.seed) for point in points), key=lambda config: config.data_fraction), dataset)
     return dataset
 
 

@@ -100,7 +100,7 @@ class Sweep(BaseModel):
 
 
 # Equal for all trials of a run: they share one prepared data set and are compared on one split.
-RUN_WIDE = {"size", "classes", "train_fraction", "validation_fraction", "split_seed", "seed"}
+RUN_WIDE = {"size", "classes", "images", "train_fraction", "validation_fraction", "split_seed", "seed"}
 
 
 def sweep_names() -> list[str]:

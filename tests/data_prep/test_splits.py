@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from data_prep import split
+from data_prep import BadInput, Split, split
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,112 @@ def test_fractions_are_rounded_not_floored(fraction: float) -> None:
 def test_small_classes_are_in_each_split_or_refused() -> None:
     parts = split(np.arange(20) % 2, seed=0, validation_fraction=0.2)
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [11, 3, 6]
+
+
+FRACTIONS = (0.05, 0.1, 0.25, 0.5, 7 / 9, 1.0)
+
+
+def parts_of(labels: np.ndarray, **settings: float | None) -> Split:
+    return split(labels, seed=2, **settings)  # type: ignore[arg-type]
+
+
+def test_fractions_of_the_training_images_are_nested() -> None:
+    """Each with the classes' proportions, unequal ones too; validation and test are those of the whole."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), [1000, 500, 300, 150, 50]))
+    whole = parts_of(labels, train_fraction=0.9)
+    parts = [parts_of(labels, train_fraction=0.9, data_fraction=fraction) for fraction in FRACTIONS]
+    for part, fraction in zip(parts, FRACTIONS, strict=True):
+        np.testing.assert_array_equal(part.validation, whole.validation)
+        np.testing.assert_array_equal(part.test, whole.test)
+        assert len(part.train) == round(fraction * len(whole.train))
+        assert (np.diff(part.train) > 0).all()
+        assert part.train.dtype == np.int64
+        assert np.abs(np.bincount(labels[part.train]) - fraction * np.bincount(labels[whole.train])).max() <= 1
+    for smaller, larger in itertools.pairwise(parts):
+        assert set(smaller.train) < set(larger.train)
+    np.testing.assert_array_equal(parts[-1].train, whole.train)
+
+
+def test_seven_ninths_of_nine_tenths_are_the_reports() -> None:
+    """0.7 of all images, before validation is cut out, but with test images for once fewer."""
+    labels = np.arange(10_000) % 10
+    assert len(parts_of(labels, train_fraction=0.9, data_fraction=7 / 9).train) == len(parts_of(labels, train_fraction=0.7).train) == 6300
+
+
+def test_fraction_by_seed() -> None:
+    labels = np.arange(1000) % 10
+    one, same, other = (split(labels, seed=seed, data_fraction=0.3).train for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_golden_of_parts() -> None:
+    assert split(np.arange(40) % 2, seed=0, data_fraction=0.3).train.tolist() == [5, 7, 8, 18, 20, 34, 37, 39]
+    parts = split(np.arange(40) % 2, seed=0, images=20, validation_fraction=0.2)
+    assert parts.test.tolist() == [2, 17, 18, 22, 23, 27]
+    assert parts.train.tolist() == [1, 3, 9, 10, 11, 20, 21, 24, 26, 34, 37]
+
+
+@pytest.mark.parametrize("images", [60, 501, 999, 1000])
+def test_images(images: int) -> None:
+    """So many in all three, with the classes' proportions; all of them are as without the setting."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(3), [500, 300, 200]))
+    parts = parts_of(labels, images=images)
+    together = np.concatenate([parts.train, parts.validation, parts.test])
+    assert len(np.unique(together)) == len(together) == images
+    assert np.abs(np.bincount(labels[together]) - images / 1000 * np.array([500, 300, 200])).max() <= 1
+    assert len(parts.test) == images - round(0.7 * images)
+    if images == 1000:
+        np.testing.assert_array_equal(parts.train, parts_of(labels).train)
+
+
+def test_images_are_of_the_classes_that_are_kept() -> None:
+    labels = np.arange(1000) % 10
+    parts = parts_of(labels, images=100, classes=2)
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (63, 7, 30)
+    assert set(labels[parts.train]) == set(labels[parts.test]) == {0, 1}
+
+
+def test_a_few_images_are_not_of_the_first_classes() -> None:
+    """Of 20 equal classes 70 images: three or four of each, and who has four is drawn."""
+    labels = np.arange(2000) % 20
+    parts = [split(labels, seed=seed, images=70, validation_fraction=0.5) for seed in (1, 2)]
+    counts = [np.bincount(labels[np.concatenate([part.train, part.validation, part.test])]) for part in parts]
+    assert set(counts[0]) == set(counts[1]) == {3, 4}
+    assert (counts[0] != counts[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"images": 1001}, "images must be at most the 1000 that there are, but got 1001: use 1000 or fewer"),
+        ({"images": 201, "classes": 2}, "images must be at most the 200 that there are, but got 201: use 200 or fewer"),
+        (
+            {"images": 29},
+            "images must leave each class at least 3, one each for train, validation and test, but 29 leave class {} 2: use more images",
+        ),
+        (
+            {"data_fraction": 0.01},
+            "data_fraction must leave an image of each class, but 0.01 of 630 training images are 6, and the classes need 10: "
+            "use 0.0159 or more",
+        ),
+        ({"data_fraction": 0.0}, "data_fraction must be greater than 0 and at most 1, but got 0.0: use 1 for all, 0.5 for half"),
+        ({"data_fraction": 1.5}, "data_fraction must be greater than 0 and at most 1, but got 1.5: use 1 for all, 0.5 for half"),
+    ],
+)
+def test_impossible_parts(settings: dict[str, float], text: str) -> None:
+    labels = np.arange(1000) % 10
+    with pytest.raises(BadInput) as caught:
+        parts_of(labels, **settings)
+    found = str(caught.value)
+    smallest = found.partition("leave class ")[2][:1]
+    assert found == text.format(smallest)
+
+
+def test_the_cure_cures() -> None:
+    labels = np.arange(1000) % 10
+    parts_of(labels, data_fraction=0.0159)
+    unequal = np.repeat([0, 1], [9900, 100])
+    with pytest.raises(BadInput, match=r"are 25, and the classes need 50: use 0\.008 or more$"):
+        parts_of(unequal, data_fraction=0.004)
+    assert 1 in unequal[parts_of(unequal, data_fraction=0.008).train]

@@ -40,8 +40,14 @@ def test_a_sweep_is_stored_and_read_whole() -> None:
     ("changes", "text"),
     [
         ({"trainable": "vit"}, "there is no trainable 'vit': use one of "),
-        ({"space": {"droput": uniform(0, 0.5)}}, "trainable 'cnn' has no setting 'droput': use one of batch_size, classes, depth, "),
-        ({"fixed": {"droput": 0.5}}, "trainable 'cnn' has no setting 'droput': use one of batch_size, classes, depth, "),
+        (
+            {"space": {"droput": uniform(0, 0.5)}},
+            "trainable 'cnn' has no setting 'droput': use one of augmentation, batch_size, classes, data_fraction, depth, ",
+        ),
+        (
+            {"fixed": {"droput": 0.5}},
+            "trainable 'cnn' has no setting 'droput': use one of augmentation, batch_size, classes, data_fraction, depth, ",
+        ),
         ({"space": {"dropout": uniform(0, 1.5)}}, "trainable 'cnn': dropout must be less than 1, but got 1.5: give another dropout"),
         ({"fixed": {"epochs": 0}}, "trainable 'cnn': epochs must be greater than or equal to 1, but got 0: give another epochs"),
         (

@@ -12,7 +12,10 @@ from trainables import TrainConfig
 from trainables.core.config import checked
 
 NAN = float("nan")
-EVERY = "batch_size, classes, epochs, learning_rate, seed, size, split_seed, train_fraction, validation_fraction"
+EVERY = (
+    "augmentation, batch_size, classes, data_fraction, epochs, images, label_smoothing, learning_rate, schedule, seed, size, split_seed, "
+    "train_fraction, validation_fraction, weight_decay"
+)
 INTEGER = "be a valid integer"
 
 
@@ -43,6 +46,12 @@ class Needs(BaseModel):
         ("batch_size", (1, 65_536)),
         ("learning_rate", (1e-12, 10)),
         ("seed", (0, 2**32 - 1)),
+        ("images", (10, None)),
+        ("data_fraction", (1e-9, 1)),
+        ("schedule", ("constant", "one_cycle")),
+        ("label_smoothing", (0, 0.999)),
+        ("weight_decay", (0, 1)),
+        ("augmentation", ("none", "flip_shift_light")),
     ],
 )
 def test_ends_are_in(key: str, ends: tuple[Any, Any]) -> None:
@@ -72,6 +81,18 @@ def test_ends_are_in(key: str, ends: tuple[Any, Any]) -> None:
         ("learning_rate", NAN, "be less than or equal to 10"),
         ("seed", -1, "be greater than or equal to 0"),
         ("seed", 2**32, "be less than 4294967296"),
+        ("images", 9, "be greater than or equal to 10"),
+        ("data_fraction", 0, "be greater than 0"),
+        ("data_fraction", 1.001, "be less than or equal to 1"),
+        ("data_fraction", NAN, "be less than or equal to 1"),
+        ("schedule", "cosinus", "be 'constant', 'cosine' or 'one_cycle'"),
+        ("label_smoothing", -0.1, "be greater than or equal to 0"),
+        ("label_smoothing", 1, "be less than 1"),
+        ("weight_decay", -1e-4, "be greater than or equal to 0"),
+        ("weight_decay", 1.1, "be less than or equal to 1"),
+        ("weight_decay", NAN, "be less than or equal to 1"),
+        ("augmentation", "rotate", "be 'none', 'flip', 'shift', 'flip_shift', 'flip_shift_erase' or 'flip_shift_light'"),
+        ("augmentation", 1, "be 'none', 'flip', 'shift', 'flip_shift', 'flip_shift_erase' or 'flip_shift_light'"),
         ("size", "big", f"{INTEGER}, unable to parse string as an integer"),
         ("size", 32.5, f"{INTEGER}, got a number with a fractional part"),
         ("size", None, INTEGER),
@@ -123,3 +144,9 @@ def test_true_is_a_truth() -> None:
 def test_text_from_a_command_line_is_read() -> None:
     config = checked(TrainConfig, {"size": "64", "learning_rate": "3e-4"}, "a trial")
     assert (config.size, config.learning_rate) == (64, 3e-4)
+
+
+def test_defaults_are_the_plain_recipe() -> None:
+    config = TrainConfig()
+    assert (config.images, config.data_fraction) == (None, 1)
+    assert (config.schedule, config.label_smoothing, config.weight_decay, config.augmentation) == ("constant", 0, 0, "none")

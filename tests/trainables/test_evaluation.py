@@ -11,9 +11,10 @@ import pytest
 from sklearn.metrics import accuracy_score, classification_report, log_loss, top_k_accuracy_score
 
 from data_prep import Dataset, split
-from tests.trainables.trials import training
+from tests.trainables.trials import in_new_process, training
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.evaluation import evaluate, load_model, measure, predict
+from trainables.core.training import Training
 
 SETTINGS: dict[str, Any] = {
     "size": 16,
@@ -176,6 +177,72 @@ def test_overfitted_loss_is_the_one_of_training(digits16: Dataset, tmp_path: Pat
     assert np.finfo(np.float32).tiny < own.min() < 1e-7
     found = evaluate(task(digits16, str(tmp_path), epoch=1))
     assert found["splits"]["validation"]["loss"] == pytest.approx(one._validate()["loss"], rel=1e-4)
+
+
+RECIPE: dict[str, Any] = {
+    **SETTINGS,
+    "data_fraction": 0.5,
+    "schedule": "cosine",
+    "label_smoothing": 0.2,
+    "weight_decay": 0.01,
+    "augmentation": "flip_shift_erase",
+}
+
+
+@pytest.fixture(scope="module")
+def with_recipe(digits16: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Training, str]:
+    """A trial with every setting of the recipe, and its checkpoints, after an epoch."""
+    folder = str(tmp_path_factory.mktemp("recipe"))
+    one = training(digits16, **RECIPE)
+    one.run_epoch()
+    CheckpointStore(folder).save(one.state(), one.history, 1)
+    return one, folder
+
+
+def test_evaluate_after_a_recipe(digits16: Dataset, with_recipe: tuple[Training, str]) -> None:
+    """Plain cross-entropy of images as they are; the training images are those that were trained on."""
+    one, folder = with_recipe
+    found = evaluate(task(digits16, folder, epoch=1, **RECIPE))["splits"]
+    assert {name: measured["images"] for name, measured in found.items()} == {"train": 566, "validation": 126, "test": 539}
+    assert found["validation"]["loss"] == pytest.approx(one.history[0]["val_loss"], rel=1e-5)
+    assert found["validation"]["accuracy"] == pytest.approx(one.history[0]["val_accuracy"], abs=1e-6)
+    rows = one.split.train
+    probabilities = one.model.predict_on_batch(digits16.images[rows])
+    assert found["train"] == pytest.approx(measure(probabilities, digits16.labels[rows]), rel=1e-5)
+
+
+# What the project is to those who only use a model: not there.
+BY_ANY_KERAS = """
+import json, sys
+import keras
+import numpy as np
+
+model = keras.models.load_model(sys.argv[1])
+images = np.load(sys.argv[2])
+names = sorted({type(layer).__name__ for layer in model.layers})
+found = [model.predict(images.astype(kind), verbose=0).tolist() for kind in ("uint8", "float32")]
+direct = np.asarray(keras.ops.convert_to_numpy(model(images[:3]))).tolist()
+before = model.evaluate(images, np.zeros(len(images), np.int32), verbose=0)
+model.fit(images, np.zeros(len(images), np.int32), verbose=0)
+print(json.dumps([names, model.count_params(), found, direct, before, [n for n in sys.modules if n.split(".")[0] == "trainables"]]))
+"""
+
+
+def test_any_keras_loads_what_is_saved(digits16: Dataset, with_recipe: tuple[Training, str], tmp_path: Path) -> None:
+    """Raw images in, no object of ours in it, nothing random at inference, and compiled with plain cross-entropy: it can be trained further."""
+    one, folder = with_recipe
+    load_model("cnn", RECIPE, 10, folder, 1).save(tmp_path / "model.keras")
+    images = digits16.images[:8]
+    np.save(tmp_path / "images.npy", images)
+    names, count, found, direct, before, ours = in_new_process(BY_ANY_KERAS, str(tmp_path / "model.keras"), str(tmp_path / "images.npy"))
+    assert not any(name.startswith("Random") for name in names)
+    assert count == one.model.count_params()
+    expected = one.model.predict_on_batch(images)
+    for probabilities in found:
+        np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(direct, expected[:3], atol=1e-6)
+    assert before[0] == pytest.approx(-np.log(expected[:, 0]).mean(), rel=1e-4)
+    assert ours == []
 
 
 def test_the_epoch_must_be_there(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) -> None:

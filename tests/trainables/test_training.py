@@ -11,6 +11,7 @@ import pytest
 from data_prep import Dataset
 from tests.trainables.trials import assert_same_arrays, metrics, training
 from trainables.core.checkpoint import CheckpointStore
+from trainables.core.steps import train_steps
 from trainables.core.training import Training, batches
 
 
@@ -65,6 +66,57 @@ def test_resume_is_exact(digits16: Dataset, tmp_path: Path) -> None:
     assert before + after == expected
     assert_same_arrays(resumed.state(), calm.state())
     assert len({result["train_loss"] for result in expected}) == 4
+
+
+# Every setting of the recipe at once, none of them at its default.
+RECIPE: dict[str, Any] = {
+    "images": 300,
+    "data_fraction": 0.8,
+    "schedule": "one_cycle",
+    "label_smoothing": 0.1,
+    "weight_decay": 0.01,
+    "augmentation": "flip_shift_light",
+    "epochs": 4,
+    "dropout": 0.4,
+    "seed": 5,
+}
+
+
+def test_resume_is_exact_with_every_setting(digits16: Dataset, tmp_path: Path) -> None:
+    calm = training(digits16, **RECIPE)
+    expected = epochs(calm, 4)
+    store = CheckpointStore(str(tmp_path / "trial"))
+    first = training(digits16, **RECIPE)
+    before = epochs(first, 2)
+    store.save(first.state(), first.history, 1)
+    # In the middle of its third epoch, after two steps of three: weights, slots, generators and rate have moved on.
+    steps = first._scheduled(3, batches(first.split.train, 64))
+    train_steps(first.model, [next(steps), next(steps)])
+
+    stored = store.load_newest()
+    assert stored
+    moved = [key for key, value in first.state().items() if (value != stored[0][key]).any()]
+    assert len(moved) == len(stored[0])
+    # In a new process, and where the process goes on.
+    for resumed in (training(digits16, **RECIPE), first):
+        resumed.restore(*stored)
+        assert before + epochs(resumed, 2) == expected
+        assert_same_arrays(resumed.state(), calm.state())
+    # It rose and fell.
+    rates = [result["learning_rate"] for result in expected]
+    assert rates[0] < max(rates)
+    assert rates[-1] < rates[-2] < max(rates) <= 1e-3
+
+
+def test_it_trains_on_a_part(digits16: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, part = training(digits16), training(digits16, data_fraction=0.4)
+    orders = orders_of(part, monkeypatch)
+    epochs(part, 1)
+    assert (len(whole.split.train), len(part.split.train)) == (192, 77)
+    np.testing.assert_array_equal(np.sort(orders[0]), part.split.train)
+    assert set(part.split.train) < set(whole.split.train)
+    np.testing.assert_array_equal(part.split.validation, whole.split.validation)
+    np.testing.assert_array_equal(part.split.test, whole.split.test)
 
 
 def test_all_of_the_state_is_needed(digits16: Dataset) -> None:

@@ -5,11 +5,11 @@ A key that is not a setting, or a value out of range, is refused here, before a 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from data_prep import BadInput
+from data_prep import BadInput, Dataset, Split, split
 
 
 class TrainConfig(BaseModel):
@@ -33,10 +33,35 @@ class TrainConfig(BaseModel):
     train_fraction: float = Field(0.7, gt=0, lt=1, description="part of the labelled images for training; the rest is the test split")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="part of the training images held out for validation")
     split_seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits; equal over the seeds of a repeated trial")
+    images: int | None = Field(None, ge=10, description="only so many of the labelled images, before they are split; none: all")
+    data_fraction: float = Field(
+        1.0, gt=0, le=1, description="part of the training split that training uses; validation and test stay whole"
+    )
     epochs: int = Field(20, ge=1, le=100_000, description="passes over the training images, at most")
     batch_size: int = Field(64, ge=1, le=65_536, description="images a step")
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="of Adam, constant")
-    seed: int = Field(0, ge=0, lt=2**32, description="of weights, shuffling and dropout")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="of Adam; the highest of its schedule")
+    schedule: Literal["constant", "cosine", "one_cycle"] = Field("constant", description="of the learning rate, over all steps of `epochs`")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="part of a label that is spread over all classes; losses are reported without"
+    )
+    weight_decay: float = Field(0.0, ge=0, le=1, description="of kernels, a step and unit of learning rate (AdamW); 0: plain Adam")
+    augmentation: Literal["none", "flip", "shift", "flip_shift", "flip_shift_erase", "flip_shift_light"] = Field(
+        "none", description="random changes to the images of training steps; flips left and right: not for digits or letters"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="of weights, shuffling, dropout and augmentation")
+
+
+def split_of(config: TrainConfig, dataset: Dataset) -> Split:
+    """The trial's split of the data set."""
+    return split(
+        dataset.labels,
+        seed=config.split_seed,
+        train_fraction=config.train_fraction,
+        validation_fraction=config.validation_fraction,
+        classes=config.classes,
+        images=config.images,
+        data_fraction=config.data_fraction,
+    )
 
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)

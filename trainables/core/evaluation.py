@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep import open_dataset
 from trainables.core.checkpoint import CheckpointStore
+from trainables.core.config import split_of
 from trainables.core.devices import claim
 from trainables.core.trainable import get_trainable
 
@@ -22,25 +23,31 @@ TOP = 5
 
 
 def load_model(trainable_name: str, settings: dict[str, Any], class_count: int, checkpoints: str, epoch: int) -> keras.Model:
-    """The compiled model of a trial, its optimizer's state too, as it was after `epoch`, from the folder of the trial's checkpoints."""
+    """The network of a trial, its optimizer's state too, as it was after `epoch`, from the folder of the trial's checkpoints: without
+    augmentation and label smoothing, so that any Keras loads what it saves."""
+    from trainables.core.augmentation import network_of
+    from trainables.core.recipe import compile_plain
     from trainables.core.training import build_model, restore_variables
 
     trainable = get_trainable(trainable_name)
-    model = build_model(trainable, trainable.config(**settings), class_count)
+    config = trainable.config(**settings)
+    model = build_model(trainable, config, class_count)
     arrays, _ = CheckpointStore(checkpoints).load(epoch)
     restore_variables(model.variables, arrays, "model")
     restore_variables(model.optimizer.variables, arrays, "optimizer")
-    return model
+    network = network_of(model, config.augmentation)
+    compile_plain(network, model.optimizer)
+    return network
 
 
 def evaluate(task: dict[str, Any]) -> dict[str, Any]:
     """Measure a stored model. `task`: `trainable`, `config`, `dataset_folder`, `checkpoints` (of the trial), `epoch`, `cpus`, `gpus`.
 
     Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
-    recall, f1) and `classes` (of the test split: class, name, precision, recall, f1, support). Training images are measured as validation ones are:
-    without dropout."""
+    recall, f1) and `classes` (of the test split: class, name, precision, recall, f1, support). The training images are those that
+    were trained on (`data_fraction`), measured as validation ones are: without dropout and augmentation."""
     claim(task["cpus"], task["gpus"])
-    from trainables.core.training import class_count, split_of
+    from trainables.core.training import class_count
 
     config = get_trainable(task["trainable"]).config(**task["config"])
     dataset = open_dataset(Path(task["dataset_folder"]))

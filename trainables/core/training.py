@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from data_prep import Dataset, Split, split
-from trainables.core.config import TrainConfig
-from trainables.core.steps import test_steps, train_steps
+from data_prep import Dataset
+from trainables.core.augmentation import augmented
+from trainables.core.config import TrainConfig, split_of
+from trainables.core.recipe import compile_model, plain_loss
+from trainables.core.schedule import rate
+from trainables.core.steps import Batch, test_steps, train_steps
 from trainables.core.trainable import Trainable
 
 Arrays = dict[str, np.ndarray]
@@ -35,7 +39,7 @@ class Training:
 
     def run_epoch(self) -> dict[str, Any]:
         """One pass over the training images, then the validation images. Gives and remembers the epoch's metrics: losses in nats, accuracies as
-        parts of 1 (training ones as seen during the epoch, with dropout), times in s."""
+        parts of 1 (training ones as seen during the epoch, with dropout and augmentation), the learning rate of the last step, times in s."""
         epoch, started = self.epoch + 1, time.perf_counter()
         train = self.train(epoch, self.split.train)
         trained = time.perf_counter()
@@ -43,9 +47,9 @@ class Training:
         self.history.append(
             {
                 "epoch": epoch,
-                "train_loss": train["loss"],
+                "train_loss": plain_loss(train),
                 "train_accuracy": train["accuracy"],
-                "val_loss": validation["loss"],
+                "val_loss": plain_loss(validation),
                 "val_accuracy": validation["accuracy"],
                 "learning_rate": _shortest(self.model.optimizer.learning_rate),
                 "epoch_seconds": time.perf_counter() - started,
@@ -58,7 +62,17 @@ class Training:
     def train(self, epoch: int, rows: np.ndarray) -> dict[str, float]:
         """Mean loss and accuracy of one pass over these rows, in the order that (seed, epoch) gives: equal after a resume."""
         order = np.random.default_rng((self.config.seed, epoch)).permutation(rows)
-        return train_steps(self.model, map(self.gather, batches(order, self.config.batch_size)))
+        parts = batches(order, self.config.batch_size)
+        if self.config.schedule == "constant":
+            return train_steps(self.model, map(self.gather, parts))
+        return train_steps(self.model, self._scheduled(epoch, parts))
+
+    def _scheduled(self, epoch: int, parts: list[np.ndarray]) -> Iterator[Batch]:
+        """The batches, each after its learning rate was set."""
+        before, steps = (epoch - 1) * len(parts), self.config.epochs * len(parts)
+        for step, part in enumerate(parts, before):
+            self.model.optimizer.learning_rate = rate(self.config, step, steps)
+            yield self.gather(part)
 
     def _validate(self) -> dict[str, float]:
         return test_steps(self.model, map(self.gather, batches(self.split.validation, EVALUATION_BATCH)))
@@ -68,7 +82,8 @@ class Training:
         return self.dataset.images[rows], self.dataset.labels[rows]
 
     def state(self) -> Arrays:
-        """Everything that later numbers depend on: all variables, the generators of the dropout layers among them (a `.keras` file lacks those)."""
+        """Everything that later numbers depend on: all variables, the generators of dropout and augmentation among them (a `.keras` file lacks
+        those)."""
         variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         return {f"{part}/{n:04d}": keras.ops.convert_to_numpy(variable) for part in variables for n, variable in enumerate(variables[part])}
 
@@ -80,12 +95,10 @@ class Training:
 
 
 def build_model(trainable: Trainable, config: TrainConfig, classes: int) -> keras.Model:
-    """The trial's network, compiled; its weights and dropout generators are drawn from the trial's seed."""
+    """The trial's network behind its augmentation, compiled; its weights and generators are drawn from the trial's seed."""
     keras.utils.set_random_seed(config.seed)
-    model = trainable.build(config, classes)
-    model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    # Slots are made now so that a stored state has variables to go into before the first step.
-    model.optimizer.build(model.trainable_variables)
+    model = augmented(trainable.build(config, classes), config.augmentation)
+    compile_model(model, config)
     return model
 
 
@@ -103,17 +116,6 @@ def restore_variables(variables: list[keras.Variable], state: Arrays, part: str)
 def _shortest(variable: keras.Variable) -> float:
     """The shortest decimal that is the same float32: 0.001 and not 0.0010000000474974513."""
     return float(str(np.float32(keras.ops.convert_to_numpy(variable))))
-
-
-def split_of(config: TrainConfig, dataset: Dataset) -> Split:
-    """The trial's split of the data set."""
-    return split(
-        dataset.labels,
-        seed=config.split_seed,
-        train_fraction=config.train_fraction,
-        validation_fraction=config.validation_fraction,
-        classes=config.classes,
-    )
 
 
 def class_count(config: TrainConfig, dataset: Dataset) -> int:

@@ -1,0 +1,50 @@
+"""What a training step minimises, and by which optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from trainables.core.config import TrainConfig
+
+CROSS_ENTROPY = "cross_entropy"
+
+
+def compile_model(model: keras.Model, config: TrainConfig) -> None:
+    """Compile it for training as the settings say; `plain_loss` reads what its steps give."""
+    metrics: list[Any] = ["accuracy"]
+    if config.label_smoothing:
+        metrics.append(keras.metrics.SparseCategoricalCrossentropy(name=CROSS_ENTROPY))
+    loss = _smoothed(config.label_smoothing) if config.label_smoothing else "sparse_categorical_crossentropy"
+    model.compile(optimizer=_optimizer(config, model.trainable_variables), loss=loss, metrics=metrics)
+    # Slots are made now so that a stored state has variables to go into before the first step.
+    model.optimizer.build(model.trainable_variables)
+
+
+def compile_plain(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Compile it with this optimizer, and with what any Keras loads: no loss of ours."""
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+
+
+def plain_loss(metrics: dict[str, float]) -> float:
+    """Mean cross-entropy in nats, without label smoothing: comparable between trials."""
+    return metrics.get(CROSS_ENTROPY, metrics["loss"])
+
+
+def _optimizer(config: TrainConfig, variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
+    if not config.weight_decay:
+        return keras.optimizers.Adam(config.learning_rate)
+    optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
+    # Biases, and the scales and offsets of normalization, are vectors; what is decayed are kernels.
+    optimizer.exclude_from_weight_decay([variable for variable in variables if len(variable.shape) < 2])
+    return optimizer
+
+
+def _smoothed(smoothing: float) -> Callable[[Any, Any], Any]:
+    def smoothed_cross_entropy(labels: Any, probabilities: Any) -> Any:
+        one_hot = keras.ops.one_hot(keras.ops.cast(labels, "int32"), probabilities.shape[-1])
+        return keras.losses.categorical_crossentropy(one_hot, probabilities, label_smoothing=smoothing)
+
+    return smoothed_cross_entropy

@@ -38,6 +38,7 @@ Samples = Annotated[int | None, typer.Option(help="number of trials")]
 Epochs = Annotated[int | None, typer.Option(help="epochs of a trial, at most")]
 Setting = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="fix a setting of the trainable; may be repeated")]
 Seed = Annotated[int, typer.Option(help="of searcher, weights, shuffling and dropout")]
+Seeds = Annotated[int, typer.Option(help="train the 3 best configurations with so many seeds; the best mean is chosen")]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="decide in trial order: equal trials whatever the number of workers")]
 Cpus = Annotated[int, typer.Option(help="cores a trial")]
 Gpus = Annotated[float | None, typer.Option(help="GPUs a trial, or a part of one (0.25); default: one where the machine has any")]
@@ -87,6 +88,7 @@ def plan(
     epochs: Epochs = None,
     settings: Setting = None,
     seed: Seed = 0,
+    seeds: Seeds = 1,
     deterministic: Deterministic = False,
     cpus: Cpus = 1,
     gpus: Gpus = None,
@@ -110,6 +112,7 @@ def run(
     epochs: Epochs = None,
     settings: Setting = None,
     seed: Seed = 0,
+    seeds: Seeds = 1,
     deterministic: Deterministic = False,
     cpus: Cpus = 1,
     gpus: Gpus = None,

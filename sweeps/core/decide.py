@@ -3,6 +3,9 @@ uninterrupted one would have.
 
 In order of arrival (the default) a decision uses everything in the journal. In trial order (`--deterministic`) a suggestion or verdict for trial i
 uses trials up to i - WINDOW only, and waits until those have ended: then it depends on neither the number of workers nor on interruptions.
+
+When the search has ended, its best configurations are trained again with further seeds (`--seeds`): more trials of the run, which no rule but the
+time budget stops.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from sweeps.core.spec import RunSpec
 from sweeps.core.state import Row, RunState, Trial
 
 WINDOW = 4
+# Configurations that are trained again where a run has several seeds.
+REPEATED = 3
 
 
 class Decisions:
@@ -40,7 +45,8 @@ class Decisions:
             if row["kind"] == "end":
                 ended.append(row["trial"])
             elif row["kind"] == "suggest":
-                self._compare(row["trial"], self._ask(row["trial"], ended), row["config"])
+                now, repeat_of = self._ask(row["trial"], ended)
+                self._compare(row["trial"], {**now, "repeat_of": repeat_of}, {**row["config"], "repeat_of": row.get("repeat_of")})
 
     def _compare(self, index: int, now: Row, then: Row) -> None:
         differing = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
@@ -61,7 +67,11 @@ class Decisions:
             elif self.out_of_time():
                 self.end(trial.index, "time budget")
 
-    def _ask(self, index: int, ended: list[int]) -> Row:
+    def _ask(self, index: int, ended: list[int]) -> tuple[Row, int | None]:
+        """The settings of a trial, and the trial that it repeats."""
+        if index > self.count:
+            # All trials of the search have ended, and so this is the same at every later moment.
+            return next(iter(repeats(self.spec, self.state)[index - self.count - 1 :]), ({}, None))
         # In trial order the trials that count are always among the ended ones: see `waiting`.
         known = sorted(i for i in ended if i <= index - WINDOW) if self.spec.deterministic else ended
         for i in known:
@@ -70,7 +80,7 @@ class Decisions:
                 trial = self.state.trials[i]
                 failed = trial.status == "failed" or trial.best is None
                 self.proposer.tell(i, None if failed else trial.best["val_accuracy"])  # type: ignore[index]
-        return self.spec.sweep.config(self.proposer.ask(index), self.spec.seed).model_dump()
+        return self.spec.sweep.config(self.proposer.ask(index), self.spec.seed).model_dump(), None
 
     def open_trials(self) -> list[Trial]:
         """Suggested, not ended: what a resume goes on with."""
@@ -79,10 +89,13 @@ class Decisions:
     @property
     def exhausted(self) -> bool:
         """No trial will be suggested any more."""
-        return len(self.state.trials) >= self.count or self.out_of_time()
+        return len(self.state.trials) >= total_trials(self.spec, self.state) or self.out_of_time()
 
     def waiting(self) -> bool:
         """Whether the next suggestion has to wait for trials that still run."""
+        if len(self.state.trials) >= self.count:
+            # The best of the search are not known yet.
+            return searching(self.spec, self.state)
         first = len(self.state.trials) + 1 - WINDOW
         return self.spec.deterministic and any(trial.index <= first for trial in self.open_trials())
 
@@ -90,7 +103,8 @@ class Decisions:
         """The next trial, in the journal before anyone knows of it."""
         index = len(self.state.trials) + 1
         ended = [row["trial"] for row in self.journal.rows if row["kind"] == "end"]
-        self.journal.append("suggest", trial=index, config=self._ask(index, ended))
+        config, repeat_of = self._ask(index, ended)
+        self.journal.append("suggest", trial=index, config=config, repeat_of=repeat_of)
         return self.state.trials[index]
 
     def report(self, index: int, result: Row) -> bool:
@@ -109,7 +123,7 @@ class Decisions:
         if self.out_of_time():
             return "time budget"
         sweep = self.spec.sweep
-        if sweep.scheduler == "asha" and is_rung(result["epoch"], sweep.grace_epochs, sweep.reduction_factor):
+        if trial.repeat_of is None and sweep.scheduler == "asha" and is_rung(result["epoch"], sweep.grace_epochs, sweep.reduction_factor):
             last = trial.index - WINDOW if self.spec.deterministic else self.count
             # A failed trial may have shone before it diverged: nobody is measured against it.
             trials = [t for t in self.state.trials.values() if t.index <= last and t.index != trial.index and t.status != "failed"]
@@ -139,6 +153,33 @@ class Decisions:
         return self.exhausted and not self.open_trials()
 
 
+def searching(spec: RunSpec, state: RunState) -> bool:
+    """Whether the search itself, its repeats not counted, has trials that run or are still to come."""
+    own = [trial for trial in state.trials.values() if trial.repeat_of is None]
+    return len(own) < trial_count(spec.sweep, spec.samples) or any(trial.end is None for trial in own)
+
+
+def repeats(spec: RunSpec, state: RunState) -> list[tuple[Row, int]]:
+    """What follows the search once it has ended: settings, and the trial that has them with the run's own seed. One seed after the other, so that
+    a time budget cuts the last seeds and not the last configurations."""
+    best: list[Trial] = []
+    for trial in state.ranked:
+        if len(best) < REPEATED and all(trial.config != other.config for other in best):
+            best.append(trial)
+    return [({**trial.config, "seed": spec.seed + n}, trial.index) for n in range(1, spec.seeds) for trial in best]
+
+
+def total_trials(spec: RunSpec, state: RunState) -> int:
+    """Trials of the whole run, the repeats too: at most, while it searches."""
+    count = trial_count(spec.sweep, spec.samples)
+    return count + (repeat_count(count, spec.seeds) if searching(spec, state) else len(repeats(spec, state)))
+
+
+def repeat_count(trials: int, seeds: int) -> int:
+    """Repeats that a search of so many trials is followed by, at most."""
+    return min(REPEATED, trials) * (seeds - 1)
+
+
 def is_rung(epoch: int, grace: int, factor: int) -> bool:
     """Whether `epoch` is grace * factor**k for a whole k >= 0."""
     while epoch > grace and epoch % factor == 0:
@@ -155,13 +196,13 @@ def promoted(accuracy: float, peers: list[float], factor: int) -> bool:
 def finished(spec: RunSpec, state: RunState) -> bool:
     """Whether nothing is left to do for a run that no process is working on: its trials have ended and its best is measured."""
     budget = spec.time_budget_seconds
-    all_suggested = len(state.trials) >= trial_count(spec.sweep, spec.samples) or (budget is not None and state.elapsed_seconds >= budget)
+    all_suggested = len(state.trials) >= total_trials(spec, state) or (budget is not None and state.elapsed_seconds >= budget)
     return all_suggested and not any(trial.end is None for trial in state.trials.values()) and measured(state)
 
 
 def measured(state: RunState) -> bool:
-    """Whether the best trial has been measured on the test split, or there is none."""
-    return state.best_trial is None or state.current_evaluation is not None
+    """Whether all runs of the best configuration have been measured on the test split, or there are none."""
+    return not state.unmeasured
 
 
 def last_line(text: str) -> str:

@@ -25,6 +25,8 @@ from trainables.core.config import split_of
 
 VERSIONS_OF = ("ray", "tensorflow", "keras", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+# As many as `seed` of a trainable's settings allows.
+SEEDS = 2**32
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -39,6 +41,7 @@ class RunOptions:
     epochs: int | None = None
     settings: tuple[str, ...] = field(default=())
     seed: int = 0
+    seeds: int = 1
     deterministic: bool = False
     cpus: int = 1
     gpus: float | None = None
@@ -77,6 +80,7 @@ def resolve(options: RunOptions) -> Resolved:
             raise BadInput(f"{option} is given a value or left out, but got '': do one of these")
     if options.samples is not None and options.samples < 1:
         raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
+    check_seeds(options)
     data = options.data or sweep.data
     size = sweep.config({}, options.seed).size
     check_source(data, size=size, root=options.data_root)
@@ -89,6 +93,16 @@ def resolve(options: RunOptions) -> Resolved:
         gpus=options.gpus if options.gpus is not None else float(min(local_gpus(), 1)),
         time_budget_seconds=parse_duration(options.time_budget) if options.time_budget is not None else None,
     )
+
+
+def check_seeds(options: RunOptions) -> None:
+    """BadInput unless there is a seed for each repeat."""
+    if options.seeds < 1:
+        raise BadInput(f"--seeds is a number of seeds, at least 1, but got {options.seeds}: give another")
+    if options.seed + options.seeds > SEEDS:
+        raise BadInput(
+            f"seeds are below {SEEDS}, but --seed {options.seed} --seeds {options.seeds} ends at {options.seed + options.seeds - 1}: lower one of them"
+        )
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -167,6 +181,7 @@ def new_run(resolved: Resolved, options: RunOptions, dataset: Dataset) -> tuple[
         sweep=resolved.sweep,
         samples=resolved.samples,
         seed=options.seed,
+        seeds=options.seeds,
         deterministic=options.deterministic,
         time_budget_seconds=resolved.time_budget_seconds,
         cpus_per_trial=options.cpus,

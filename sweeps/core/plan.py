@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from data_prep import BadInput
+from sweeps.core.decide import repeat_count
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, notes
 from sweeps.core.propose import Grid, trial_count
@@ -16,15 +17,18 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None
     """Print trials, epochs, what is shared and the expected time."""
     sweep = resolved.sweep
     count = trial_count(sweep, resolved.samples)
+    repeated = repeat_count(count, options.seeds)
     config = sweep.config({}, options.seed)
+    epochs = (count + repeated) * config.epochs
     lines = [
         f"{resolved.name}: {sweep.question}",
         f"trainable  {sweep.trainable} on {resolved.data} at {resolved.size} px",
         f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
-        f"epochs     at most {config.epochs} a trial, {count * config.epochs} in all{_stopping(resolved)}",
+        *_seeds(options, repeated),
+        f"epochs     at most {config.epochs} a trial, {epochs} in all{_stopping(resolved)}",
         f"resources  {options.cpus} core{'s' * (options.cpus > 1)} and {resolved.gpus:g} GPUs a trial",
         "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another",
-        f"time       {_expected(resolved, options, count * config.epochs)}",
+        f"time       {_expected(resolved, options, epochs)}",
     ]
     for text in [*lines, *notes(resolved, options)]:
         console.print(text, soft_wrap=True, highlight=False)
@@ -33,6 +37,16 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None
 def _first(resolved: Resolved, count: int) -> str:
     points = Grid(resolved.sweep).points[:count] if resolved.sweep.searcher == "grid" else list(resolved.sweep.known_points)[:count]
     return f", first {'; '.join(' '.join(f'{key}={value}' for key, value in point.items()) for point in points)}" if points else ""
+
+
+def _seeds(options: RunOptions, repeated: int) -> list[str]:
+    if not repeated:
+        return []
+    best = repeated // (options.seeds - 1)
+    which = "best configuration" if best == 1 else f"{best} best configurations"
+    first, last = options.seed + 1, options.seed + options.seeds - 1
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    return [f"repeats    {repeated} more trial{'s' * (repeated > 1)}: the {which} again with {seeds}, in full; the best mean is chosen"]
 
 
 def _stopping(resolved: Resolved) -> str:

@@ -1,4 +1,4 @@
-"""The results folder: runs as Parquet, each file replaced whole, all of one schema, with a README and the table of the best models beside them."""
+"""The results folder: runs as Parquet, each file replaced whole, all of one schema, with a README, the best models and the report's figures beside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import quote
 from filelock import BaseFileLock, FileLock, Timeout
 
 from data_prep import BadInput
+from sweeps.core import published
 from sweeps.core.best import RUN_JSON, RUNS, best_models_markdown, best_models_table, read_json, show_best
 from sweeps.core.parquet import MOVE, as_table, check, table_files, upgrade, write_table, write_text
 from sweeps.core.rows import rows, totals
@@ -25,6 +26,7 @@ LOCK: Final = ".lock"
 LOCK_SECONDS: Final = 120
 PARQUET: Final = "part-0.parquet"
 README: Final = "README.md"
+PUBLISHED: Final = published.FILE.name
 BEST_MODELS_MD: Final = "best_models.md"
 
 
@@ -42,10 +44,29 @@ def export(spec: RunSpec, state: RunState, results: Path) -> None:
         upgrade(results)
         for table, found in rows(spec, state).items():
             write_table(run_folder(results, table, spec) / PARQUET, as_table(table, found))
-        run = {**spec.model_dump(mode="json"), "totals": totals(state)}
+        run = {**_without_paths(spec).model_dump(mode="json"), "totals": totals(state)}
         write_text(run_folder(results, RUNS, spec) / RUN_JSON, json.dumps(run, indent=2) + "\n")
         write_text(results / README, readme())
+        write_text(results / PUBLISHED, published.FILE.read_text(encoding="utf-8"))
         write_text(results / BEST_MODELS_MD, best_models_markdown(results))
+
+
+def _without_paths(spec: RunSpec) -> RunSpec:
+    """Results go round; where a folder was on one machine tells nobody anything. The run's own storage keeps it."""
+    data = _without_path(spec.sweep.data)
+    return spec.model_copy(
+        update={
+            "dataset_folder": Path(spec.dataset_folder).name,
+            "dataset_source": spec.dataset_source and _without_path(spec.dataset_source),
+            "sweep": spec.sweep.model_copy(update={"data": data}),
+        }
+    )
+
+
+def _without_path(source: str) -> str:
+    """`images:/home/me/photos` as `images:photos`."""
+    kind, colon, path = source.partition(":")
+    return f"{kind}:{Path(path).name}" if colon and Path(path).is_absolute() else source
 
 
 def check_results(results: Path) -> None:

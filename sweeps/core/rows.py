@@ -7,8 +7,10 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
+from statistics import fmean, stdev
 from typing import Any
 
+from sweeps.core import published
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.tables import AVERAGES, BEST_MODELS, CLASS_REPORTS, EPOCHS, FIGURES, METRICS, PARAMS, SCORES, SPLITS, TRIALS, params_fields
@@ -21,7 +23,7 @@ def rows(spec: RunSpec, state: RunState) -> dict[str, list[Row]]:
     """Table -> its rows of this run. A column that is not in a row is null."""
     trials = [state.trials[index] for index in sorted(state.trials)]
     return {
-        TRIALS: [_trial(spec, trial) for trial in trials],
+        TRIALS: [_trial(spec, state, trial) for trial in trials],
         EPOCHS: [_epoch(trial, epoch) for trial in trials for epoch in sorted(trial.epochs)],
         BEST_MODELS: list(_best_model(spec, state)),
         CLASS_REPORTS: list(_class_report(state)),
@@ -55,12 +57,13 @@ def _metrics(result: Row) -> Row:
     return {column.name: result.get(column.name) for column in METRICS}
 
 
-def _trial(spec: RunSpec, trial: Trial) -> Row:
+def _trial(spec: RunSpec, state: RunState, trial: Trial) -> Row:
     last = trial.epochs.get(trial.last_epoch, {})
     return {
         **_what(spec, trial),
         "status": trial.status,
         "error": trial.error,
+        "repeat_of": state.trials[trial.repeat_of].trial_id if trial.repeat_of else None,
         "config_json": json.dumps(trial.config, sort_keys=True),
         "epochs_trained": len(trial.epochs),
         **_of_best_epoch(trial),
@@ -105,12 +108,23 @@ def _best_model(spec: RunSpec, state: RunState) -> Iterator[Row]:
         **_what(spec, best),
         **_of_best_epoch(best),
         **(_evaluated(evaluation) if evaluation else {}),
-        "published_test_accuracy": get_trainable(spec.sweep.trainable).published_test_accuracy,
+        **_over_seeds(state),
+        **_published(spec, best),
         "trials": len(state.trials),
         "run_seconds": state.elapsed_seconds,
         "git_commit": spec.git_commit,
         "evaluated": evaluation is not None,
     }
+
+
+def _published(spec: RunSpec, best: Trial) -> Row:
+    sweep = spec.sweep
+    if sweep.published is not None:
+        result: published.Result | None = published.named(sweep.trainable, sweep.published)
+    else:
+        defaults = {name: field.default for name, field in get_trainable(sweep.trainable).config.model_fields.items()}
+        result = published.closest(sweep.trainable, {**best.config, "data": spec.dataset}, defaults)
+    return {"published_test_accuracy": result.test_accuracy, "published_setting": result.setting} if result else {}
 
 
 def _evaluated(evaluation: Row) -> Row:
@@ -120,6 +134,19 @@ def _evaluated(evaluation: Row) -> Row:
         **{f"{prefix}_images": splits[split]["images"] for prefix, split in SPLITS.items()},
         **{f"test_{score}_{average}": averages[average][score] for score in SCORES for average in AVERAGES},
     }
+
+
+def _over_seeds(state: RunState) -> Row:
+    runs = state.best_runs
+    if state.unmeasured:
+        return {"seeds": len(runs)}
+    evaluations = [state.evaluation_of(trial) or {} for trial in runs]
+    figures: Row = {"seeds": len(runs)}
+    for prefix, split in SPLITS.items():
+        accuracies = [evaluation["splits"][split]["accuracy"] for evaluation in evaluations]
+        figures[f"{prefix}_accuracy_mean"] = fmean(accuracies)
+        figures[f"{prefix}_accuracy_std"] = stdev(accuracies) if len(runs) > 1 else None
+    return figures
 
 
 def _class_report(state: RunState) -> Iterator[Row]:

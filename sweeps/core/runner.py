@@ -15,9 +15,10 @@ from types import FrameType
 from typing import Any
 
 from data_prep import BadInput
-from sweeps.core.decide import Decisions, last_line, measured
+from sweeps.core.decide import Decisions, last_line, measured, total_trials
 from sweeps.core.journal import Journal
 from sweeps.core.spec import RunSpec
+from sweeps.core.state import Trial
 from sweeps.core.storage import RunStorage
 
 RETRIES = 3
@@ -25,7 +26,8 @@ CONNECT_SECONDS = 5
 
 
 def run_session(storage: RunStorage, decisions: Decisions, workers: int, dataset_folder: str) -> bool:
-    """Search until the end, then measure the best model on all splits. False when interrupted: everything reported is kept.
+    """Search until the end, then measure the best model (all seeds of its configuration) on all splits. False when interrupted: everything
+    reported is kept.
 
     To be called inside `cluster`, which gives `workers`, the trials at a time. `dataset_folder` is where this machine has the data set."""
     spec, journal = decisions.spec, decisions.journal
@@ -150,7 +152,8 @@ def _search(storage: RunStorage, decisions: Decisions, workers: int, dataset_fol
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     spec = decisions.spec
-    left = len(decisions.open_trials()) + decisions.count - len(decisions.state.trials)
+    # At most: the searcher says when it is through.
+    left = len(decisions.open_trials()) + total_trials(spec, decisions.state) - len(decisions.state.trials)
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(Worker, {"cpu": spec.cpus_per_trial, "gpu": spec.gpus_per_trial}),
@@ -187,27 +190,38 @@ def _search(storage: RunStorage, decisions: Decisions, workers: int, dataset_fol
 
 
 def _evaluate(spec: RunSpec, storage: RunStorage, journal: Journal, dataset_folder: str) -> None:
+    """Side by side where there is room."""
     import ray
 
     from trainables.core.evaluation import evaluate
 
-    best = journal.state.best_trial
-    assert best is not None
-    task = {
+    remote = ray.remote(num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=RETRIES)(evaluate)
+    waiting = {remote.remote(_evaluation(spec, storage, trial, dataset_folder)): trial for trial in journal.state.unmeasured}
+    problem = None
+    while waiting:
+        (done,), _ = ray.wait(list(waiting))
+        trial = waiting.pop(done)
+        try:
+            figures: dict[str, Any] = ray.get(done)
+        except ray.exceptions.RayError as error:
+            # The others are measured all the same, and kept.
+            problem = problem or BadInput(
+                f"the best model is measured from the checkpoint of epoch {trial.best_epoch} of trial {trial.trial_id}, but that failed "
+                f"({last_line(str(error))}): mend it, then `sweeps resume {spec.run}`"
+            )
+            continue
+        journal.append("evaluation", trial=trial.index, epoch=trial.best_epoch, **figures)
+    if problem:
+        raise problem
+
+
+def _evaluation(spec: RunSpec, storage: RunStorage, trial: Trial, dataset_folder: str) -> dict[str, Any]:
+    return {
         "trainable": spec.sweep.trainable,
-        "config": best.config,
+        "config": trial.config,
         "dataset_folder": dataset_folder,
-        "checkpoints": storage.trial_checkpoints(best.trial_id),
-        "epoch": best.best_epoch,
+        "checkpoints": storage.trial_checkpoints(trial.trial_id),
+        "epoch": trial.best_epoch,
         "cpus": spec.cpus_per_trial,
         "gpus": spec.gpus_per_trial,
     }
-    remote = ray.remote(num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=RETRIES)(evaluate)
-    try:
-        figures: dict[str, Any] = ray.get(remote.remote(task))
-    except ray.exceptions.RayError as error:
-        raise BadInput(
-            f"the best model is measured from the checkpoint of epoch {best.best_epoch} of trial {best.trial_id}, but that failed "
-            f"({last_line(str(error))}): mend it, then `sweeps resume {spec.run}`"
-        ) from None
-    journal.append("evaluation", trial=best.index, epoch=best.best_epoch, **figures)

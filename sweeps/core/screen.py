@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from sweeps.core.decide import total_trials
 from sweeps.core.journal import Journal
 from sweeps.core.propose import trial_count
 from sweeps.core.spec import RunSpec
@@ -75,8 +76,9 @@ def line(spec: RunSpec, trial: Trial) -> str:
 
 
 def point(spec: RunSpec, trial: Trial) -> str:
-    """The searched settings of a trial."""
-    return " ".join(f"{key}={_short(trial.config[key])}" for key in spec.sweep.space) or "no searched setting"
+    """The searched settings of a trial, and its seed where it repeats another."""
+    settings = " ".join(f"{key}={_short(trial.config[key])}" for key in spec.sweep.space) or "no searched setting"
+    return settings if trial.repeat_of is None else f"{settings} seed={trial.config['seed']}"
 
 
 def _short(value: object) -> str:
@@ -85,7 +87,7 @@ def _short(value: object) -> str:
 
 def overview(spec: RunSpec, state: RunState, now: float | None = None) -> list[RenderableType]:
     """Trials done of all, trials by state, best so far, speed and time left. `now` for a run that is working; None for one that may not be."""
-    total = trial_count(spec.sweep, spec.samples)
+    total = total_trials(spec, state)
     ended = sum(trial.end is not None for trial in state.trials.values())
     progress = Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("trials"))
     progress.add_task(spec.run, total=total, completed=ended)
@@ -106,11 +108,19 @@ def pace(spec: RunSpec, state: RunState, total: int, now: float | None) -> str:
     if not epochs or not elapsed:
         return "starting" if now else "no epoch reported yet"
     text = f"{epochs} epochs in {duration(elapsed)}, {epochs / elapsed:.2f} epochs/s"
-    ended = [len(trial.epochs) for trial in state.trials.values() if trial.end and trial.epochs]
-    if not ended or len(ended) >= total:
-        return text
-    left = max(0, total * sum(ended) / len(ended) - epochs)
-    return f"{text}, about {duration(left * elapsed / epochs)} left"
+    expected = _expected_epochs(spec, state, total)
+    return f"{text}, about {duration(max(0, expected - epochs) * elapsed / epochs)} left" if expected else text
+
+
+def _expected_epochs(spec: RunSpec, state: RunState, total: int) -> float | None:
+    """Of the whole run: a trial of the search has the mean of those that ended, a repeat all of its epochs. None while nothing tells, or nothing is left."""
+    ended = [trial for trial in state.trials.values() if trial.end and trial.epochs]
+    searched = [len(trial.epochs) for trial in ended if trial.repeat_of is None]
+    if not searched or len(ended) >= total:
+        return None
+    count = trial_count(spec.sweep, spec.samples)
+    longest: int = max(trial.config["epochs"] for trial in ended)
+    return count * sum(searched) / len(searched) + (total - count) * longest
 
 
 def duration(seconds: float) -> str:
@@ -126,13 +136,14 @@ def duration(seconds: float) -> str:
 def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
     """The running trials first, then the best of the others."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("trial", *spec.sweep.space, "status", "epoch", "train acc", "val acc", "best val"):
+    seed = ["seed"] if spec.seeds > 1 else []
+    for name in ("trial", *spec.sweep.space, *seed, "status", "epoch", "train acc", "val acc", "best val"):
         table.add_column(name, no_wrap=True, justify="left" if name in ("trial", "status") else "right")
     for trial in sorted(state.trials.values(), key=_order)[:rows]:
         last = trial.epochs.get(trial.last_epoch)
         table.add_row(
             trial.trial_id,
-            *(_short(trial.config[key]) for key in spec.sweep.space),
+            *(_short(trial.config[key]) for key in (*spec.sweep.space, *seed)),
             trial.status,
             f"{trial.last_epoch}/{trial.config['epochs']}",
             f"{last['train_accuracy']:.4f}" if last else "",

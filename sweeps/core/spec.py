@@ -9,6 +9,19 @@ from pydantic import BaseModel, ConfigDict
 from sweeps.core.sweep import Sweep
 
 
+class StoredBase(BaseModel):
+    """A trained network that trials start from. `file` is its name among the run's bases and None where its weights are random; `source` is the run, file
+    or weights that it was made from; `layers` as the report counts them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    file: str | None
+    sha256: str | None
+    layers: int
+    parameters: int
+
+
 class RunSpec(BaseModel):
     """The resolved sweep, its data, its resources and where it comes from."""
 
@@ -20,6 +33,7 @@ class RunSpec(BaseModel):
     sweep: Sweep
     samples: int
     seed: int
+    seeds: int = 1
     deterministic: bool
     time_budget_seconds: float | None
     cpus_per_trial: int
@@ -29,6 +43,9 @@ class RunSpec(BaseModel):
     dataset_folder: str
     dataset_fingerprint: str
     class_count: int
+    bases: dict[str, StoredBase] = {}
+    study: str | None = None
+    part: str | None = None
     created_at: str
     git_commit: str | None
     versions: dict[str, str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Literal
 
 from trainables.core.selection import best_epoch, rank
@@ -16,11 +17,14 @@ EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 @dataclass
 class Trial:
-    """One configuration. `epochs` maps an epoch (from 1) to its result row: EPOCH_METRICS, learning_rate, epoch_seconds, images_per_second,
+    """One configuration; `repeat_of` is the trial of the search that has the same settings and another seed, None for the search's own.
+
+    `epochs` maps an epoch (from 1) to its result row: EPOCH_METRICS, learning_rate, epoch_seconds, images_per_second,
     finished_at (Unix time, s), node, device, parameters, trainable_parameters, checkpoint, setup_seconds, stop (why the trial ends after this epoch, or None)."""
 
     index: int
     config: Row
+    repeat_of: int | None = None
     epochs: dict[int, Row] = field(default_factory=dict)
     starts: list[Row] = field(default_factory=list)
     end: Row | None = None
@@ -61,6 +65,15 @@ class Trial:
         return max(0, len(self.starts) - 1)
 
 
+def _order(trial: Trial) -> tuple[float, float, int]:
+    return *rank(trial.best or {}), trial.index
+
+
+def _mean_rank(trials: list[Trial]) -> tuple[float, float]:
+    ranks = [rank(trial.best or {}) for trial in trials]
+    return fmean(accuracy for accuracy, _ in ranks), fmean(loss for _, loss in ranks)
+
+
 def _complete(row: Row, keys: tuple[str, ...]) -> None:
     missing = [key for key in keys if key not in row]
     if missing:
@@ -69,11 +82,11 @@ def _complete(row: Row, keys: tuple[str, ...]) -> None:
 
 @dataclass
 class RunState:
-    """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluation of its best trial."""
+    """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluations of its best trials by (trial, epoch)."""
 
     trials: dict[int, Trial] = field(default_factory=dict)
     sessions: list[Row] = field(default_factory=list)
-    evaluation: Row | None = None
+    evaluations: dict[tuple[int, int], Row] = field(default_factory=dict)
     last_time: float | None = None
     earlier_seconds: float = 0.0
 
@@ -85,7 +98,10 @@ class RunState:
             self.sessions.append(row)
         elif kind == "suggest":
             _complete(row["config"], ("epochs",))
-            self.trials[row["trial"]] = Trial(row["trial"], row["config"])
+            first = row.get("repeat_of")
+            if first is not None and first not in self.trials:
+                raise ValueError(f"there is no trial {first!r} to repeat")
+            self.trials[row["trial"]] = Trial(row["trial"], row["config"], first)
         elif kind == "start":
             self.trials[row["trial"]].starts.append(row)
         elif kind == "result":
@@ -94,7 +110,7 @@ class RunState:
         elif kind == "end":
             self.trials[row["trial"]].end = row
         elif kind == "evaluation":
-            self.evaluation = row
+            self.evaluations[row["trial"], row["epoch"]] = row
         else:
             raise ValueError(f"journal rows are of a known kind, but got {kind!r}")
         self.last_time = row["time"]
@@ -110,18 +126,46 @@ class RunState:
         return self.earlier_seconds + now - started
 
     @property
+    def ranked(self) -> list[Trial]:
+        """The search's own trials that have a result and did not fail, the best first: by validation alone. Ties go to the earlier trial."""
+        able = [trial for trial in self.trials.values() if trial.repeat_of is None and trial.best and trial.status != "failed"]
+        return sorted(able, key=_order)
+
+    @property
+    def best_runs(self) -> list[Trial]:
+        """The runs of the best configuration, the best of them first; empty before the first result.
+
+        A repeat counts once it has had all its epochs, and the trial that it repeats where it had them, too: only equal training is averaged. Of the
+        repeated configurations the one with the highest mean validation accuracy, then the lowest mean validation loss, then the earliest;
+        while none is repeated, the best of the search."""
+        groups: dict[int, list[Trial]] = {}
+        for trial in self.trials.values():
+            if trial.status == "completed" and trial.best:
+                groups.setdefault(trial.repeat_of or trial.index, []).append(trial)
+        repeated = {first: trials for first, trials in groups.items() if any(trial.repeat_of for trial in trials)}
+        if not repeated:
+            return self.ranked[:1]
+        best = min(repeated, key=lambda first: (*_mean_rank(repeated[first]), first))
+        return sorted(repeated[best], key=_order)
+
+    @property
     def best_trial(self) -> Trial | None:
-        """By validation alone; failed trials do not count. Ties go to the earlier trial."""
-        able = [trial for trial in self.trials.values() if trial.best and trial.status != "failed"]
-        return min(able, key=lambda trial: (*rank(trial.best or {}), trial.index), default=None)
+        """The best run of the best configuration: the model to keep."""
+        return next(iter(self.best_runs), None)
+
+    def evaluation_of(self, trial: Trial) -> Row | None:
+        """Of a trial at its best epoch. One that went on may have a better one by now: then none, until it is evaluated again."""
+        return self.evaluations.get((trial.index, trial.best_epoch or 0))
 
     @property
     def current_evaluation(self) -> Row | None:
-        """Of the best trial at its best epoch. A run that went on may have a better one by now: then none, until it is evaluated again."""
-        best, evaluation = self.best_trial, self.evaluation
-        if best is None or evaluation is None or (evaluation["trial"], evaluation["epoch"]) != (best.index, best.best_epoch):
-            return None
-        return evaluation
+        """Of the best trial."""
+        return self.evaluation_of(self.best_trial) if self.best_trial else None
+
+    @property
+    def unmeasured(self) -> list[Trial]:
+        """The runs of the best configuration that are not evaluated yet."""
+        return [trial for trial in self.best_runs if not self.evaluation_of(trial)]
 
     def count(self, status: Status) -> int:
         """Trials of that status."""

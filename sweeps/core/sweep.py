@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data_prep import BadInput
+from sweeps.core.published import named
 from sweeps.core.space import Distribution
 from trainables import TrainConfig, get_trainable
 from trainables.core.config import checked, explain
@@ -54,6 +55,9 @@ class Sweep(BaseModel):
     )
     samples: int = Field(8, ge=1, description="trials, unless `--samples` says otherwise; of a grid: at most")
     data: str = Field("digits", description="data set, unless `--data` says otherwise")
+    published: str | None = Field(
+        None, description="a setting that published.csv has for the trainable: the result to compare with; none: the one that fits"
+    )
 
     def with_settings(self, settings: dict[str, Any]) -> Sweep:
         """The sweep with these settings fixed; a searched one of them is searched no more."""
@@ -86,6 +90,8 @@ class Sweep(BaseModel):
                     f"a grid needs choice(...) or integers(...), but {key!r} is {values.kind}: list its values, or use another searcher"
                 )
         self._check_known_points(seed)
+        if self.published is not None:
+            named(self.trainable, self.published)
 
     def _check_known_points(self, seed: int) -> None:
         if self.known_points and self.searcher == "grid":

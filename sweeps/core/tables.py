@@ -102,6 +102,10 @@ FIGURES: Final = {
     "accuracy": ("right answers", "1"),
     "top5_accuracy": ("right answer among the five likeliest", "1"),
 }
+OVER_SEEDS: Final = {
+    "mean": "right answers, mean over the seeds; null until all of them are evaluated",
+    "std": "its standard deviation over the seeds, with n - 1; null for one seed",
+}
 AVERAGES: Final = ("micro", "macro", "weighted")
 SCORES: Final = ("precision", "recall", "f1")
 IMAGES_PER_SECOND = "training images a second, validation and checkpoints not counted"
@@ -119,6 +123,9 @@ def _trials() -> list[Column]:
         ),
         Column("error", TEXT, "why it failed; null otherwise"),
         SEED,
+        Column(
+            "repeat_of", TEXT, "trial_id of the trial of the search that has the same settings and another seed; null: the search's own"
+        ),
         *params_fields(),
         Column("config_json", TEXT, "all its settings as JSON, keys sorted"),
         Column("epochs_trained", INT, "epochs with a result"),
@@ -174,14 +181,21 @@ def _best_models() -> list[Column]:
             for average in AVERAGES
         ),
         *(Column(f"{prefix}_images", INT, f"images of the {split} split", "", split) for prefix, split in SPLITS.items()),
+        Column("seeds", INT, "runs of this configuration, a seed each, that the means below are over; 1: this trial alone"),
+        *(
+            Column(f"{prefix}_accuracy_{name}", FLOAT, meaning, "1", split)
+            for prefix, split in SPLITS.items()
+            for name, meaning in OVER_SEEDS.items()
+        ),
         *PARAMETERS,
         Column(
             "published_test_accuracy",
             FLOAT,
-            "the seed report's figure for this experiment, on its own data (Tiny ImageNet, 32 px)",
+            "the seed report's figure for this experiment and setting, on its own data (Tiny ImageNet; `base`: CIFAR-10), to four digits",
             "1",
             "test",
         ),
+        Column("published_setting", TEXT, "`setting` of that figure in published.csv; null: the report has none that fits"),
         Column("trials", INT, "trials of the run so far"),
         Column("train_seconds", FLOAT, "sum of epoch_seconds of this trial", "s"),
         Column("run_seconds", FLOAT, "wall time of all sessions of the run", "s"),
@@ -206,7 +220,8 @@ def _class_reports() -> list[Column]:
 ROW_OF: Final = {
     TRIALS: "A row a trial, also of those that run or failed.",
     EPOCHS: "A row a trial and epoch: the learning curves.",
-    BEST_MODELS: "A row a run: its best trial by validation accuracy, at its best epoch. No row before the first epoch of the run.",
+    BEST_MODELS: "A row a run: its best trial by validation accuracy, at its best epoch; where configurations were trained with several seeds, the best "
+    "trial of the one with the best mean. No row before the first epoch of the run.",
     CLASS_REPORTS: "A row a run and class: the best model on the test split. No row before it is evaluated.",
 }
 
@@ -247,6 +262,13 @@ Written by `sweeps run` and `sweeps export`; change nothing here, export again i
 A column that does not apply, or is not known yet, is null, never a special number. pandas shows a column of integers with nulls as floats;
 `dtype_backend="pyarrow"` keeps the types below. Accuracies, precision, recall and F1 are parts of 1. `run.json` in `runs/` says how a run was made:
 sweep, seed, data, versions, commit, machine, totals.
+
+`published.csv` holds every figure that the seed report prints, as it prints it: `experiment` is a trainable, `setting` tells its results apart,
+`metric` is a column of best_models, `source` says where in the report it stands. A run is beside the result that has the settings of its best trial:
+
+    published = pandas.read_csv("results/published.csv").pivot(index=["experiment", "setting"], columns="metric", values="value")
+    best = pandas.read_parquet("results/best_models")
+    best.merge(published, how="left", left_on=["trainable", "published_setting"], right_index=True, suffixes=("", "_published"))
 
 Splits: the labelled images are cut into train and test by `params_train_fraction`, then validation is cut out of train by `params_validation_fraction`.
 Search, early stopping and the choice of the best trial and epoch see validation only, so validation figures of the best model are a little too good.

@@ -81,7 +81,11 @@ Given = Callable[[Path], None]
 BAD_INPUT: list[tuple[Given, list[str], str]] = [
     (nothing, ["runn"], "No such command 'runn'. Did you mean 'run'? See `sweeps --help`."),
     (nothing, ["run"], "Missing argument 'SWEEP'. See `sweeps --help`."),
-    (nothing, ["run", "dropout", "--smples", "4"], "No such option: --smples (Possible options: --samples, --set) See `sweeps --help`."),
+    (
+        nothing,
+        ["run", "dropout", "--smples", "4"],
+        "No such option: --smples (Possible options: --samples, --seeds, --set) See `sweeps --help`.",
+    ),
     (nothing, ["run", "dropuot"], "there is no sweep 'dropuot': did you mean dropout?"),
     (nothing, ["run", "vit"], f"there is no sweep 'vit': use one of {SWEEP_NAMES}, or the path of a .py file that defines SWEEP"),
     (
@@ -130,6 +134,13 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
         nothing,
         ["run", "dropout", "--epochs", "0"],
         "trainable 'cnn': epochs must be greater than or equal to 1, but got 0: give another epochs",
+    ),
+    (nothing, ["run", "dropout", "--seeds", "0"], "--seeds is a number of seeds, at least 1, but got 0: give another"),
+    (nothing, ["plan", "dropout", "--seeds", "-2"], "--seeds is a number of seeds, at least 1, but got -2: give another"),
+    (
+        nothing,
+        ["run", "dropout", "--seed", "4294967294", "--seeds", "3"],
+        "seeds are below 4294967296, but --seed 4294967294 --seeds 3 ends at 4294967296: lower one of them",
     ),
     (nothing, ["run", "dropout", "--samples", "0"], "--samples is a number of trials, at least 1, but got 0: give another"),
     (
@@ -316,6 +327,16 @@ def test_plan_says_what_a_run_would_do(sweeps: Sweeps, tmp_path: Path) -> None:
     assert "epochs     at most 7 a trial, 28 in all; asha" in out
     assert "time       not known: no run of cnn on digits at this size in runs yet\n" in out
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
+
+
+def test_a_plan_counts_the_repeats(sweeps: Sweeps) -> None:
+    _, out, _ = sweeps("plan", "dropout", "--samples", "8", "--epochs", "10", "--seed", "5", "--seeds", "3")
+    assert "repeats    6 more trials: the 3 best configurations again with seeds 6 to 7, in full; the best mean is chosen\n" in out
+    assert "epochs     at most 10 a trial, 140 in all; asha" in out
+    _, out, _ = sweeps("plan", "dropout", "--samples", "1", "--epochs", "10", "--seeds", "2")
+    assert "repeats    1 more trial: the best configuration again with seed 1, in full; the best mean is chosen\n" in out
+    assert "repeats" not in sweeps("plan", "dropout", "--seeds", "1")[1]
+    assert sweeps("plan", "dropout", "--seed", "4294967293", "--seeds", "3")[0] == 0
 
 
 def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) -> None:

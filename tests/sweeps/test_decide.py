@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from data_prep import BadInput
-from sweeps import Sweep, uniform
-from sweeps.core.decide import WINDOW, Decisions, finished, is_rung, promoted
+from sweeps import Sweep, choice, uniform
+from sweeps.core.decide import REPEATED, WINDOW, Decisions, finished, is_rung, measured, promoted, total_trials
 from sweeps.core.journal import Journal
 from sweeps.core.spec import RunSpec
 from sweeps.core.storage import RunStorage
@@ -39,7 +39,8 @@ def open_journal(tmp_path: Path, made: RunSpec) -> Journal:
 
 def result(config: dict[str, Any], epoch: int) -> dict[str, Any]:
     """A trial's epoch: a function of its configuration, as real training is."""
-    row = runs.result(1, epoch, 0.0, round(1 - (config["dropout"] - 0.4) ** 2 - 0.1 / epoch, 6))
+    luck = config["seed"] * 7919 % 10 / 500
+    row = runs.result(1, epoch, 0.0, round(1 - (config["dropout"] - 0.4) ** 2 - 0.1 / epoch + luck, 6))
     return {key: value for key, value in row.items() if key not in ("kind", "trial", "time", "stop")}
 
 
@@ -201,3 +202,116 @@ def test_a_failed_trial_is_neither_best_nor_a_peer(tmp_path: Path) -> None:
     ]
     assert goes_on == [True, True, True], "two, then the best of three: with the failed one's 0.99 the last would have been stopped"
     assert journal.state.best_trial is fourth
+
+
+def best_of_the_search(journal: Journal) -> list[int]:
+    own = [trial for trial in journal.state.trials.values() if trial.repeat_of is None]
+    return [trial.index for trial in sorted(own, key=lambda t: (-t.best["val_accuracy"], t.index))][:REPEATED]  # type: ignore[index]
+
+
+def test_the_best_configurations_are_trained_again(tmp_path: Path) -> None:
+    made = spec(seeds=3)
+    journal = work(tmp_path, made, 2)
+    repeats = [trial for trial in journal.state.trials.values() if trial.repeat_of]
+    assert [trial.index for trial in repeats] == list(range(13, 19)), "after all of the search"
+    assert [trial.repeat_of for trial in repeats] == 2 * best_of_the_search(journal)
+    assert [trial.config["seed"] for trial in repeats] == [8, 8, 8, 9, 9, 9], "one seed after the other"
+    for trial in repeats:
+        assert trial.repeat_of
+        assert {**trial.config, "seed": 7} == journal.state.trials[trial.repeat_of].config
+    assert {trial.end and trial.end["reason"] for trial in repeats} == {"epochs"}, "asha stops none of them"
+    assert total_trials(made, journal.state) == 18
+    assert not finished(made, journal.state), "nothing is measured yet"
+
+
+def test_no_repeat_begins_before_the_search_has_ended(tmp_path: Path) -> None:
+    made = spec(seeds=2)
+    journal = work(tmp_path, made, 4)
+    kinds = [(row["kind"], row["trial"]) for row in journal.rows if row["kind"] in ("suggest", "end")]
+    first = kinds.index(("suggest", 13))
+    assert {trial for kind, trial in kinds[:first] if kind == "end"} == set(range(1, 13))
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_kill_after_any_row_changes_nothing(tmp_path: Path, deterministic: bool) -> None:
+    """In the search, between it and the repeats, and among them."""
+    made = spec(seeds=2, deterministic=deterministic)
+    calm = work(tmp_path / "calm", made, 1)
+    lines = (tmp_path / "calm" / "run" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for rows in range(len(lines)):
+        folder = tmp_path / str(rows)
+        open_journal(folder, made)
+        (folder / "run" / "journal.jsonl").write_bytes(b"".join(lines[:rows]))
+        assert outcome(work(folder, made, 1)) == outcome(calm)
+
+
+def test_in_trial_order_the_repeats_are_the_same_on_any_number_of_workers(tmp_path: Path) -> None:
+    made = spec(seeds=3, deterministic=True)
+    calm = outcome(work(tmp_path / "calm", made, 1))
+    for workers, order in ((2, 0), (3, 2), (4, 5)):
+        folder = tmp_path / f"{workers}-{order}"
+        for steps in (5, 20, 20, 7):
+            work(folder, made, workers, steps, order)
+        assert outcome(work(folder, made, workers, None, order)) == calm
+
+
+def test_equal_configurations_are_repeated_once_and_failed_ones_never(tmp_path: Path) -> None:
+    sweep = Sweep(question="q", trainable="cnn", space={"depth": choice(1, 1, 2)}, searcher="grid", scheduler="none", fixed={"epochs": 1})
+    made = runs.spec("run", sweep=sweep, samples=3, seeds=2)
+    journal = open_journal(tmp_path, made)
+    journal.append("session", workers=1)
+    decisions = Decisions(made, journal)
+    one, same, other = (decisions.suggest() for _ in range(3))
+    assert decisions.waiting()
+    assert not decisions.exhausted
+    assert total_trials(made, journal.state) == 6, "at most, while it searches"
+    for trial in (one, same):
+        decisions.report(trial.index, result({"dropout": 0.1, "seed": 7}, 1))
+    decisions.fail(other.index, "no")
+    assert not decisions.waiting()
+    assert total_trials(made, journal.state) == 4
+    again = decisions.suggest()
+    assert (again.repeat_of, again.config) == (1, {**one.config, "seed": 8})
+    assert decisions.exhausted
+    assert not decisions.searched
+
+
+def test_a_run_whose_trials_all_failed_repeats_none(tmp_path: Path) -> None:
+    made = spec(seeds=3)
+    journal = open_journal(tmp_path, made)
+    journal.append("session", workers=1)
+    decisions = Decisions(made, journal)
+    while not decisions.exhausted:
+        decisions.fail(decisions.suggest().index, "no")
+    assert len(journal.state.trials) == 12
+    assert decisions.searched
+    assert finished(made, journal.state)
+
+
+def test_the_time_budget_ends_repeats_too(tmp_path: Path) -> None:
+    made = spec(seeds=3, time_budget_seconds=1000.0)
+    journal = work(tmp_path, made, 1)
+    steps = sum(len(trial.epochs) for trial in journal.state.trials.values() if trial.index < 14) + 2
+    journal = work(tmp_path / "cut", made, 1, steps)
+    assert journal.state.trials[14].last_epoch == 2
+    journal.state.earlier_seconds = 1001.0
+    decisions = Decisions(made, journal)
+    decisions.settle()
+    assert decisions.searched
+    cut = journal.state.trials[14]
+    assert (cut.status, cut.end and cut.end["reason"]) == ("stopped", "time budget")
+    assert journal.state.best_runs[0].index in (13, journal.state.trials[13].repeat_of), "the only one that was repeated in full"
+    assert not measured(journal.state)
+
+
+def test_a_repeat_that_the_journal_tells_otherwise_is_refused(tmp_path: Path) -> None:
+    made = spec(seeds=2)
+    journal = work(tmp_path, made, 1)
+    first = journal.state.trials[13].repeat_of
+    other = next(index for index in best_of_the_search(journal) if index != first)
+    file = tmp_path / "run" / "journal.jsonl"
+    file.write_text(file.read_text().replace(f'"repeat_of":{first}', f'"repeat_of":{other}', 1))
+    with pytest.raises(BadInput) as refused:
+        Decisions(made, open_journal(tmp_path, made))
+    text = f"a resumed search repeats its suggestions, but repeat_of of trial 13 of run came out as {first} instead of {other}: install the versions"
+    assert str(refused.value).startswith(text)

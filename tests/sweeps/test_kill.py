@@ -123,6 +123,28 @@ def test_kill_9_of_everything_twice_then_another_place(calm: Machine, tmp_path: 
     assert "nothing to do" in second.run("resume", "run")
 
 
+def test_kill_9_between_the_search_and_its_repeats_and_among_them(tmp_path: Path, data_root: Path) -> None:
+    words = ["run", "mine.py", *WORDS, "--epochs", "3", "--seeds", "2", "--deterministic"]
+    machines = [Machine(tmp_path / name, data_root) for name in ("calm", "killed")]
+    for machine in machines:
+        (machine.folder / "mine.py").write_text(SWEEP)
+    calm, killed = machines
+    calm.run(*words, "--run-name", "run")
+    process = killed.start(*words, "--run-name", "run")
+    killed.wait("run", lambda state: state.count("completed") == 3)
+    kill_all(process)
+    process = killed.start("resume", "run")
+    killed.wait("run", lambda state: any(trial.repeat_of and trial.epochs for trial in state.trials.values()))
+    kill_all(process)
+    killed.run("resume", "run")
+    assert killed.state("run").count("completed") == 6
+    pd.testing.assert_frame_equal(killed.results("run"), calm.results("run"), check_exact=True)
+    best = [
+        pd.read_parquet(machine.folder / "results" / "best_models").drop(columns=["run_seconds", "train_seconds"]) for machine in machines
+    ]
+    pd.testing.assert_frame_equal(best[0], best[1], check_exact=True)
+
+
 @pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
 def test_a_notice_ends_cleanly_and_says_how_to_go_on(calm: Machine, tmp_path: Path, data_root: Path, notice: signal.Signals) -> None:
     machine = Machine(tmp_path / "machine", data_root)

@@ -20,7 +20,7 @@ from data_prep import BadInput
 from sweeps.core import results as results_module
 from sweeps.core.parquet import as_table
 from sweeps.core.results import best_models_table, check_results, export, run_folder, show_best
-from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, EPOCHS, TRIALS, schema
+from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, EPOCHS, SPLITS, TRIALS, schema
 from tests.sweeps.runs import JOURNAL, RUN, T0, end, evaluated, evaluation, result, spec, start, state, suggest
 
 TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS]
@@ -123,7 +123,10 @@ def test_best_model_evaluated(results: Path) -> None:
     assert (best["test_loss"], best["test_top5_accuracy"], best["test_images"]) == (0.4, pytest.approx(0.9), 540)
     assert (best["test_f1_micro"], best["test_f1_macro"], best["test_f1_weighted"]) == pytest.approx((0.8, 0.81, 0.82))
     assert (best["trials"], best["train_seconds"], best["run_seconds"], best["git_commit"]) == (4, 12.0, 20 + 60, "0" * 40)
-    assert None not in [value for name, value in best.items() if name not in ("params_classes", "params_images")]
+    settings = {f"params_{name}" for name, value in suggest(2, 11)["config"].items() if value is not None}
+    no_value = {name for name in best if name.startswith("params_")} - settings | {f"{split}_accuracy_std" for split in SPLITS}
+    assert {name for name, value in best.items() if value is None} == no_value
+    assert (best["seeds"], best["train_accuracy_mean"], best["val_accuracy_mean"], best["test_accuracy_mean"]) == (1, 0.95, 0.9, 0.85)
     classes = pd.read_parquet(results / CLASS_REPORTS)
     assert list(classes["class_index"]) == list(range(10))
     assert set(classes["support"]) == {54}
@@ -297,7 +300,8 @@ def test_a_value_without_a_column_is_not_dropped() -> None:
 def test_run_json(results: Path) -> None:
     export(spec(), evaluated(), results)
     run = json.loads((run_folder(results, "runs", spec()) / "run.json").read_text())
-    assert spec().model_validate({key: value for key, value in run.items() if key != "totals"}) == spec()
+    without_folder = spec(dataset_folder="digits-8px-0123456789ab")
+    assert spec().model_validate({key: value for key, value in run.items() if key != "totals"}) == without_folder
     assert run["totals"] == {
         "trials": {"all": 4, "completed": 1, "stopped": 1, "failed": 1, "running": 1},
         "epochs": 6,
@@ -309,14 +313,24 @@ def test_run_json(results: Path) -> None:
     }
 
 
+def test_run_json_holds_no_path_of_one_machine(results: Path) -> None:
+    sweep = spec().sweep.model_copy(update={"data": "images:/home/me/photos"})
+    made = spec(sweep=sweep, dataset_source="images:/home/me/photos", dataset_folder="/home/me/data/photos-8px-0123456789ab")
+    export(made, evaluated(), results)
+    text = (run_folder(results, "runs", made) / "run.json").read_text()
+    assert "/home" not in text
+    run = json.loads(text)
+    assert (run["dataset_folder"], run["dataset_source"]) == ("photos-8px-0123456789ab", "images:photos")
+
+
 def test_best_models_page(results: Path) -> None:
     export(spec("a"), evaluated(), results)
     export(spec("b|c", "depth"), state(), results)
     page = (results / "best_models.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| d")]
     assert rows == [
-        r"| depth | b\|c | cnn | digits | dropout 0.3, depth 1 | 0.5000 | 0.7000 | - | - | - | 110,810 | 4 | 0.1756 |",
-        "| dropout | a | cnn | digits | dropout 0.3, depth 1 | 0.9500 | 0.9000 | 0.8500 | 0.9000 | 0.8200 | 110,810 | 4 | 0.1756 |",
+        r"| depth | b\|c | cnn | digits | dropout 0.3, depth 1 | 0.5000 | 0.7000 | - | - | - | - | 110,810 | 4 | 0.1756 |",
+        "| dropout | a | cnn | digits | dropout 0.3, depth 1 | 0.9500 | 0.9000 | 0.8500 | - | 0.9000 | 0.8200 | 110,810 | 4 | 0.1756 |",
     ]
     assert "chosen by validation accuracy alone" in page
     assert (results / "README.md").read_text().startswith("# Results")
@@ -400,3 +414,52 @@ def test_the_journal_may_start_anywhere(results: Path) -> None:
     trials = trials_of(results)
     assert list(trials["total_seconds"]) == [0.0, 0.0]
     assert list(trials["started_at"].isna()) == [True, False]
+
+
+def seeded() -> list[dict[str, Any]]:
+    """The second trial again with two further seeds, of which the second is better than it."""
+    first = suggest(2, 0, dropout=0.3, depth=1)["config"]
+    rows: list[dict[str, Any]] = [end(4, 160, "failed", "no"), start(5, 171), start(6, 172)]
+    for trial, seed, accuracy in ((5, 8, 0.6), (6, 9, 0.9)):
+        again = {**suggest(trial, 170 + trial), "config": {**first, "seed": seed}, "repeat_of": 2}
+        rows = [again, *rows, result(trial, 3, 180 + trial, accuracy), end(trial, 180 + trial)]
+    return rows
+
+
+def measured(trial: int, epoch: int, accuracy: float) -> dict[str, Any]:
+    made = evaluation(trial, epoch, 200 + trial)
+    made["splits"]["test"] = {**made["splits"]["test"], "accuracy": accuracy}
+    return made
+
+
+def full() -> list[dict[str, Any]]:
+    """The run, but its second trial was trained in full."""
+    return [end(2, 141) if row["kind"] == "end" and row["trial"] == 2 else row for row in JOURNAL]
+
+
+def test_the_mean_over_seeds(results: Path) -> None:
+    told = state(*seeded(), measured(6, 3, 0.9), measured(2, 2, 0.8), measured(5, 3, 0.7), rows=full())
+    export(spec(seeds=3), told, results)
+    trials = trials_of(results)
+    assert trials["repeat_of"].fillna("").tolist() == ["", "", "", "", "00002", "00002"]
+    assert trials["seed"].tolist() == [7, 7, 7, 7, 8, 9]
+    best = best_of(results)
+    assert (best["trial_id"], best["seed"], best["test_accuracy"], best["evaluated"]) == ("00006", 9, 0.9, True)
+    assert (best["seeds"], best["trials"]) == (3, 6)
+    assert best["test_accuracy_mean"] == pytest.approx(0.8)
+    assert best["test_accuracy_std"] == pytest.approx(0.1), "with n - 1"
+    assert (best["val_accuracy_mean"], best["val_accuracy_std"]) == (0.9, 0.0)
+    assert set(pd.read_parquet(results / CLASS_REPORTS)["trial_id"]) == {"00006"}
+    assert " | 0.9000 | 0.8000 ± 0.1000 (3) | " in (results / "best_models.md").read_text()
+    text = shown(results)
+    assert "over seeds  test accuracy 0.8000 ± 0.1000 (3)\n" in text
+    assert "chosen by   mean validation accuracy, of 6 trials; F1 is the weighted average\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_mean_waits_for_all_evaluations(results: Path) -> None:
+    export(spec(seeds=3), state(*seeded(), measured(6, 3, 0.9), rows=full()), results)
+    best = best_of(results)
+    assert (best["evaluated"], best["test_accuracy"], best["seeds"]) == (True, 0.9, 3)
+    assert [best[f"{split}_accuracy_mean"] for split in ("train", "val", "test")] == [None] * 3
+    assert "over seeds  not evaluated yet\n" in shown(results)

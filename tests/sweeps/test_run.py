@@ -104,6 +104,60 @@ def test_tiny_imagenets_layout_is_trained_on(sweeps: Sweeps, tmp_path: Path) -> 
     assert len(tables["class_reports"]) == 4
 
 
+def test_several_seeds_of_the_best(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    words = [
+        "run",
+        "dropout",
+        "--samples",
+        "4",
+        "--epochs",
+        "3",
+        *SMALL,
+        "--data-root",
+        str(data_root),
+        "--run-name",
+        "one",
+        "--seeds",
+        "2",
+    ]
+    code, out, err = sweeps(*words)
+    assert (code, err) == (0, "")
+    assert len(re.findall(r"^trial 0000[567] completed: dropout=\S+ seed=1: .*, 3 of 3 epochs$", out, re.MULTILINE)) == 3
+    tables = frames(tmp_path / "results")
+    trials = tables["trials"].set_index("trial_id")
+    own, repeats = trials.iloc[:4], trials.iloc[4:]
+    assert list(repeats["repeat_of"]) == list(own.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).index[:3])
+    assert own["repeat_of"].isna().all()
+    assert (set(own["seed"]), set(repeats["seed"])) == ({0}, {1})
+    again = repeats.set_index("repeat_of")["val_accuracy"].to_dict()
+    means = {first: (own["val_accuracy"].to_dict()[first] + accuracy) / 2 for first, accuracy in again.items()}
+    best = tables["best_models"].iloc[0]
+    chosen = trials["repeat_of"].fillna(best["trial_id"])[best["trial_id"]]
+    assert means[chosen] == max(means.values())
+    assert (best["seeds"], best["trials"]) == (2, 7)
+    rows = [json.loads(line) for line in (tmp_path / "runs" / "one" / "journal.jsonl").read_text().splitlines()]
+    evaluations = [row for row in rows if row["kind"] == "evaluation"]
+    assert rows[-2:] == evaluations, "both seeds, after everything was decided"
+    accuracies = pd.Series([row["splits"]["test"]["accuracy"] for row in evaluations])
+    assert best["test_accuracy_mean"] == pytest.approx(accuracies.mean())
+    assert best["test_accuracy_std"] == pytest.approx(accuracies.std())
+    shown = f"{best['test_accuracy_mean']:.4f} ± {best['test_accuracy_std']:.4f} (2)"
+    assert f"over seeds  test accuracy {shown}\n" in out
+    assert f" {shown} " in (tmp_path / "results" / "best_models.md").read_text()
+    assert sweeps("resume", "one")[1].startswith("one is finished: nothing to do.")
+    status = sweeps("status", "one")[1]
+    assert "7/7 trials" in status
+    assert re.search(r"^trial +dropout +seed +status ", status, re.MULTILINE)
+
+    # Killed before its last row: the other evaluation is kept.
+    journal = tmp_path / "runs" / "one" / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    assert "interrupted" in sweeps("status", "one")[1]
+    assert sweeps("resume", "one")[0] == 0
+    again = frames(tmp_path / "results")["best_models"].iloc[0]
+    assert again.drop("run_seconds").equals(best.drop("run_seconds"))
+
+
 def readme_example() -> str:
     """The complete sweep file that README shows."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()

@@ -26,13 +26,14 @@ TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS]
 
 # Scripts outside the project rely on these.
 CONTRACT = {
-    TRIALS: """trial_id trainable dataset dataset_fingerprint status error seed params_dropout params_depth params_epochs params_learning_rate
+    TRIALS: """trial_id trainable dataset dataset_fingerprint status error seed repeat_of params_dropout params_depth params_epochs params_learning_rate
         params_batch_size config_json epochs_trained best_epoch train_loss train_accuracy val_loss val_accuracy parameters trainable_parameters
         train_seconds total_seconds images_per_second shared_with restarts node device started_at finished_at checkpoint""",
     EPOCHS: "trial_id epoch train_loss train_accuracy val_loss val_accuracy learning_rate epoch_seconds images_per_second finished_at",
     BEST_MODELS: """trial_id trainable dataset train_loss train_accuracy train_top5_accuracy val_loss val_accuracy val_top5_accuracy test_loss
         test_accuracy test_top5_accuracy test_precision_micro test_precision_macro test_precision_weighted test_recall_micro test_recall_macro
-        test_recall_weighted test_f1_micro test_f1_macro test_f1_weighted published_test_accuracy""",
+        test_recall_weighted test_f1_micro test_f1_macro test_f1_weighted seeds train_accuracy_mean train_accuracy_std val_accuracy_mean
+        val_accuracy_std test_accuracy_mean test_accuracy_std published_test_accuracy published_setting""",
     CLASS_REPORTS: "class_index class_name precision recall f1 support",
 }
 
@@ -124,5 +125,5 @@ def test_every_column_is_explained(table: str) -> None:
 def test_a_figure_names_its_split() -> None:
     splits = {"train": "train", "val": "validation", "test": "test", "published": "test"}
     for column in columns()[BEST_MODELS]:
-        prefix = "" if column.name == "train_seconds" else column.name.partition("_")[0]
+        prefix = "" if column.name in ("train_seconds", "published_setting") else column.name.partition("_")[0]
         assert column.split == splits.get(prefix, ""), column.name

@@ -72,12 +72,6 @@ def test_summary_is_one_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_published_is_a_part_of_one(name: str) -> None:
-    published = get_trainable(name).published_test_accuracy
-    assert published is None or 0 < published < 1
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_defaults_are_valid_and_fit_json(name: str) -> None:
     model = get_trainable(name).config
     assert issubclass(model, TrainConfig)

@@ -28,7 +28,6 @@ class Trainable:
     summary: str
     config: type[TrainConfig]
     build: Callable[[Any, int], keras.Model]
-    published_test_accuracy: float | None = None
 
 
 def trainable_names() -> list[str]:

@@ -3,13 +3,19 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: sweep test check bench clean
+.PHONY: sweep test test-jax check bench clean
 
 sweep: $(READY)  ## the dropout sweep on the digits inside scikit-learn, then the best-model table
 	$(BIN)/sweeps run dropout --data digits
 
 test: $(READY)  ## all tests that need no cluster of real machines
 	$(BIN)/python -m pytest $(if $(CI),-q)
+
+# JAX's convolutions are slow on a CPU and compiling is most of it: without optimization, and each program once.
+test-jax: $(READY)  ## training, augmentation and evaluation on JAX
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+	$(BIN)/python -m pytest $(if $(CI),-q) $(addprefix tests/trainables/test_,training.py schedule.py augmentation.py evaluation.py)
 
 check: $(READY)  ## style, format and types
 	$(BIN)/ruff check $(if $(CI),--quiet) .

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 NAMES = get_args(TrainConfig.model_fields["augmentation"].annotation)
-COUNT = 200
+COUNT = 600
 
 
 def test_all_have_layers() -> None:

@@ -118,7 +118,7 @@ print(json.dumps(["keras" in sys.modules, os.environ["TF_NUM_INTRAOP_THREADS"], 
 
 def test_the_best_epoch_is_kept(task: Task) -> None:
     """And the one that was the best before the newest, which the journal may not know yet."""
-    worker = Worker(config=task(learning_rate=0.01))
+    worker = Worker(config=task(learning_rate=0.01, classes=4))
     for epoch in range(1, 8):
         worker.step()
         assert worker.training

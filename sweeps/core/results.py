@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from filelock import BaseFileLock, FileLock, Timeout
@@ -44,29 +44,25 @@ def export(spec: RunSpec, state: RunState, results: Path) -> None:
         upgrade(results)
         for table, found in rows(spec, state).items():
             write_table(run_folder(results, table, spec) / PARQUET, as_table(table, found))
-        run = {**_without_paths(spec).model_dump(mode="json"), "totals": totals(state)}
+        folder = Path(spec.dataset_folder).name
+        run = {**_without_paths(spec.model_dump(mode="json")), "dataset_folder": folder, "totals": totals(state)}
         write_text(run_folder(results, RUNS, spec) / RUN_JSON, json.dumps(run, indent=2) + "\n")
         write_text(results / README, readme())
         write_text(results / PUBLISHED, published.FILE.read_text(encoding="utf-8"))
         write_text(results / BEST_MODELS_MD, best_models_markdown(results))
 
 
-def _without_paths(spec: RunSpec) -> RunSpec:
-    """Results go round; where a folder was on one machine tells nobody anything. The run's own storage keeps it."""
-    data = _without_path(spec.sweep.data)
-    return spec.model_copy(
-        update={
-            "dataset_folder": Path(spec.dataset_folder).name,
-            "dataset_source": spec.dataset_source and _without_path(spec.dataset_source),
-            "sweep": spec.sweep.model_copy(update={"data": data}),
-        }
-    )
-
-
-def _without_path(source: str) -> str:
-    """`images:/home/me/photos` as `images:photos`."""
-    kind, colon, path = source.partition(":")
-    return f"{kind}:{Path(path).name}" if colon and Path(path).is_absolute() else source
+def _without_paths(value: Any) -> Any:
+    """Results go round, and where a file was on one machine tells nobody anything: `/home/me/data/x` as `x`, `images:/home/me/photos` as
+    `images:photos`, at any depth. The run's own storage keeps the paths."""
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    if not isinstance(value, str) or "://" in value:
+        return value
+    before, colon, after = value.rpartition(":")
+    return f"{before}{colon}{Path(after).name}" if Path(after).is_absolute() else value
 
 
 def check_results(results: Path) -> None:

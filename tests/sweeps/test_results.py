@@ -314,13 +314,16 @@ def test_run_json(results: Path) -> None:
 
 
 def test_run_json_holds_no_path_of_one_machine(results: Path) -> None:
-    sweep = spec().sweep.model_copy(update={"data": "images:/home/me/photos"})
+    fixed = {"size": 8, "filters": "/home/me/base.keras"}
+    sweep = spec().sweep.model_copy(update={"data": "images:/home/me/photos", "question": "s3://bucket/x or 1:2?", "fixed": fixed})
     made = spec(sweep=sweep, dataset_source="images:/home/me/photos", dataset_folder="/home/me/data/photos-8px-0123456789ab")
     export(made, evaluated(), results)
     text = (run_folder(results, "runs", made) / "run.json").read_text()
     assert "/home" not in text
     run = json.loads(text)
     assert (run["dataset_folder"], run["dataset_source"]) == ("photos-8px-0123456789ab", "images:photos")
+    assert (run["sweep"]["data"], run["sweep"]["fixed"]["filters"]) == ("images:photos", "base.keras")
+    assert run["sweep"]["question"] == "s3://bucket/x or 1:2?"
 
 
 def test_best_models_page(results: Path) -> None:

@@ -16,7 +16,6 @@ from data_prep import BadInput
 from sweeps import Sweep, choice
 from sweeps.core import published
 from sweeps.core.results import export
-from sweeps.core.sweep import load_sweep, sweep_names
 from sweeps.core.tables import AVERAGES, BEST_MODELS, SCORES, schema
 from tests.sweeps import runs
 from trainables import get_trainable, trainable_names
@@ -115,13 +114,8 @@ def test_data_of() -> None:
     assert {name: published.data_of(name) for name in EXPERIMENTS if published.data_of(name) != "tiny-imagenet"} == {"base": "cifar10"}
 
 
-@pytest.mark.parametrize("name", sweep_names())
-def test_a_shipped_sweep_names_one_that_is_there(name: str) -> None:
-    _, sweep = load_sweep(name)
-    assert sweep.published is None or published.named(sweep.trainable, sweep.published)
-
-
 def test_a_sweep_that_names_one_that_is_not_there() -> None:
+    """`check` refuses it; tests/sweeps/test_contract.py calls that for every shipped sweep."""
     sweep = Sweep(question="q", trainable="cnn", space={"depth": choice(1, 2)}, published="third result")
     with pytest.raises(BadInput) as refused:
         sweep.check()

@@ -3,7 +3,8 @@
 Question   How much do augmentation, a learning-rate schedule, label smoothing and weight decay add, of one small network?
 Command    sweeps run recipe --data tiny-imagenet        (digits and letters: add --set augmentation=shift)
 Cost       not yet measured on Tiny ImageNet; eight trials of 30 epochs, none of them stopped early
-Expected   more than dropout or depth: of ResNet-18 on Tiny ImageNet a good recipe is worth +18 points (published); not yet measured here
+Expected   more than dropout or depth: a good recipe is worth +18 points to ResNet-18 on Tiny ImageNet (published); not yet measured here there.
+           `--data fashion-mnist --set images=10000 --epochs 10 --samples 3`, the known points, one seed: validation accuracy 0.86, 0.89, 0.88
 """
 
 from sweeps import Sweep, choice, log_uniform, uniform

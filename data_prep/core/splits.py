@@ -36,21 +36,26 @@ def split(  # noqa: PLR0913 - the whole protocol, each part of it a setting of i
     their rows; the others are in no split. `data_fraction` in (0, 1] of the rows that are left for training is what `train` holds, those of a
     smaller one a subset of those of a larger one; validation and test stay whole. BadInput: a value out of its range, or a class with too few
     images to be in all three.
+
+    With equal seed and fractions no row is in `train` here and in `test` there, whatever the other three say: a network that was trained on half of
+    the classes has seen nothing that another is tested on.
     """
     labels = np.asarray(labels)
     _check_fraction("train_fraction", train_fraction, "0.7 for 70 %")
     _check_fraction("validation_fraction", validation_fraction, "0.1 for 10 %")
     if not 0 < data_fraction <= 1:
         raise BadInput(f"data_fraction must be greater than 0 and at most 1, but got {data_fraction}: use 1 for all, 0.5 for half")
-    rows = _rows_of_classes(labels, classes)
-    if images is not None:
-        rows = _some(labels, rows, images, seed)
+    count = _class_count(labels, classes)
+    rows = _usable_rows(labels, count)
     train, test = _cut(labels, rows, train_fraction, seed)
     train, validation = _cut(labels, train, 1 - validation_fraction, seed)
-    _check_every_class(labels, rows, {"train": train, "validation": validation, "test": test}, train_fraction, validation_fraction)
+    parts = {name: part[labels[part] < count] for name, part in (("train", train), ("validation", validation), ("test", test))}
+    _check_every_class(labels, rows[labels[rows] < count], parts, train_fraction, validation_fraction)
+    if images is not None:
+        parts = _some(labels, parts, images, seed)
     if data_fraction < 1:
-        train = _part_of_training(labels, train, data_fraction, seed)
-    return Split(train, validation, test)
+        parts["train"] = _part_of_training(labels, parts["train"], data_fraction, seed)
+    return Split(**parts)
 
 
 def _check_fraction(name: str, value: float, example: str) -> None:
@@ -58,7 +63,7 @@ def _check_fraction(name: str, value: float, example: str) -> None:
         raise BadInput(f"{name} must be between 0 and 1, both excluded, but got {value}: use {example}")
 
 
-def _rows_of_classes(labels: np.ndarray, classes: int | None) -> np.ndarray:
+def _class_count(labels: np.ndarray, classes: int | None) -> int:
     if labels.ndim != 1 or labels.size == 0:
         raise BadInput(f"labels must be a list of at least one class number, but got the shape {labels.shape}: give a data set's labels")
     available = int(labels.max()) + 1
@@ -69,18 +74,19 @@ def _rows_of_classes(labels: np.ndarray, classes: int | None) -> np.ndarray:
             f"classes must be between 2 and the {available} of the data set, but got {classes}: "
             f"{'use 2 or more' if classes < 2 else f'use {available} or fewer'}"
         )
-    rows = np.flatnonzero(labels < classes)
-    _check_counts(np.bincount(labels[rows], minlength=classes))
-    return rows
+    return classes
 
 
-def _check_counts(counts: np.ndarray) -> None:
-    smallest = int(counts.argmin())
+def _usable_rows(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Rows of all classes that can be split, those that are left out later too. BadInput when one of the first `classes` cannot."""
+    counts = np.bincount(labels, minlength=classes)
+    smallest = int(counts[:classes].argmin())
     if counts[smallest] < 3:
         raise BadInput(
             f"a class must have at least 3 images, one each for train, validation and test, but class {smallest} has "
             f"{counts[smallest]}: add images or leave the class out"
         )
+    return np.flatnonzero(counts[labels] >= 3)
 
 
 def _in_proportion(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
@@ -95,17 +101,23 @@ def _in_proportion(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarra
     return rows[np.argsort(place, kind="stable")]
 
 
-def _some(labels: np.ndarray, rows: np.ndarray, images: int, seed: int) -> np.ndarray:
-    if images > len(rows):
-        raise BadInput(f"images must be at most the {len(rows)} that there are, but got {images}: use {len(rows)} or fewer")
-    some = np.sort(_in_proportion(labels, rows, seed)[:images])
-    counts = np.bincount(labels[some], minlength=int(labels[rows].max()) + 1)
-    smallest = int(counts.argmin())
-    if counts[smallest] < 3:
-        raise BadInput(
-            f"images must leave each class at least 3, one each for train, validation and test, but {images} leave class {smallest} "
-            f"{counts[smallest]}: use more images"
-        )
+def _some(labels: np.ndarray, parts: dict[str, np.ndarray], images: int, seed: int) -> dict[str, np.ndarray]:
+    """So many of all, each part in its proportion."""
+    available = sum(map(len, parts.values()))
+    if images > available:
+        raise BadInput(f"images must be at most the {available} that there are, but got {images}: use {available} or fewer")
+    ends = np.cumsum([len(parts[name]) for name in ("test", "validation", "train")])
+    # Rounded sums, not rounded parts: together they are exactly `images`.
+    test, validation, train = np.diff(np.round(ends * (images / available)).astype(int), prepend=0)
+    some = {}
+    for name, count in (("train", train), ("validation", validation), ("test", test)):
+        some[name] = np.sort(_in_proportion(labels, parts[name], seed)[:count])
+        missing = np.setdiff1d(labels[parts[name]], labels[some[name]])
+        if missing.size:
+            raise BadInput(
+                f"images must leave one of each class in train, validation and test, but {images} leave none of class {missing[0]} in {name}: "
+                "use more images"
+            )
     return some
 
 

@@ -82,7 +82,8 @@ def _count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def _written(settings: Row) -> str:
+def written(settings: Row) -> str:
+    """Settings in one line: `dropout 0.25, depth 3`."""
     parts = (f"{name} {_number(value) if isinstance(value, float) else value}" for name, value in settings.items())
     return ", ".join(parts) or NONE
 
@@ -92,7 +93,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "run": lambda row: row["run"],
     "trainable": lambda row: row["trainable"],
     "dataset": lambda row: row["dataset"],
-    "settings searched": lambda row: _written(row["settings"]),
+    "settings searched": lambda row: written(row["settings"]),
     "train accuracy": lambda row: _part(row["train_accuracy"]),
     "validation accuracy": lambda row: _part(row["val_accuracy"]),
     "test accuracy": lambda row: _part(row["test_accuracy"]),
@@ -151,7 +152,7 @@ def _chosen_by(row: Row) -> str:
 
 def _facts(row: Row) -> list[tuple[str, str]]:
     facts = [
-        ("settings", _written(row["settings"])),
+        ("settings", written(row["settings"])),
         ("network", f"{row['trainable']}, {_count(row['parameters'])} parameters, {_count(row['trainable_parameters'])} of them trained"),
         ("data", f"{row['dataset']} {row['dataset_fingerprint']}"),
         ("chosen by", f"{_chosen_by(row)}, of {_count(row['trials'])} trial{'s' * (row['trials'] != 1)}; F1 is the weighted average"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep import BadInput, prepare, source_names
-from sweeps.core import verbs
+from sweeps.core import verbs, work
 from sweeps.core.launch import RunOptions
 from sweeps.core.sweep import load_sweep, sweep_names
 from trainables import get_trainable, trainable_names
@@ -124,7 +124,7 @@ def run(
 ) -> None:
     """Search, with live progress; then measure the best model, write the results and print the table."""
     options = dict(locals())
-    _end(verbs.run(_options(options), console))
+    _end(work.run(_options(options), console))
 
 
 def _options(given: dict[str, object]) -> RunOptions:
@@ -139,8 +139,8 @@ def resume(
     data_root: DataRoot = Path("data"),
     address: Address = None,
 ) -> None:
-    """Go on after any interruption. A finished run: says so, does nothing."""
-    _end(verbs.resume(run, storage, results, data_root, address, console))
+    """Go on with a run or a study after any interruption. A finished one: says so, does nothing."""
+    _end(work.resume(run, RunOptions(sweep="", storage=storage, results=results, data_root=data_root, address=address), console))
 
 
 @app.command()
@@ -168,7 +168,7 @@ def best(
     verbs.best(run, save, storage, results, console)
 
 
-def _end(outcome: verbs.Outcome) -> None:
+def _end(outcome: work.Outcome) -> None:
     code = {"done": 0, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
     raise typer.Exit(code)
 

@@ -148,6 +148,11 @@ class Decisions:
         return budget is not None and self.state.elapsed_at(time.time()) >= budget
 
     @property
+    def left(self) -> int:
+        """Trials that are open or still to be suggested: at most, while it searches."""
+        return len(self.open_trials()) + total_trials(self.spec, self.state) - len(self.state.trials)
+
+    @property
     def searched(self) -> bool:
         """All trials have been suggested and have ended."""
         return self.exhausted and not self.open_trials()

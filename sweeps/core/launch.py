@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import platform
 import re
 import subprocess
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,9 +20,9 @@ from rich.console import Console
 
 from data_prep import BadInput, Dataset, check_source, prepare
 from sweeps.core.propose import trial_count
-from sweeps.core.spec import RunSpec
+from sweeps.core.spec import RunSpec, StoredBase
 from sweeps.core.storage import RunStorage
-from sweeps.core.sweep import Sweep, load_sweep
+from sweeps.core.sweep import Sweep
 from trainables.core.config import split_of
 
 VERSIONS_OF = ("ray", "tensorflow", "keras", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
@@ -61,26 +63,23 @@ class Resolved:
     data: str
     samples: int
     size: int
+    seed: int
     gpus: float
     time_budget_seconds: float | None
+    study: str | None = None
+    part: str | None = None
+    part_number: int | None = None
+
+    def with_settings(self, settings: dict[str, Any]) -> Resolved:
+        """The same with these settings fixed."""
+        return replace(self, sweep=self.sweep.with_settings(settings))
 
 
-def resolve(options: RunOptions) -> Resolved:
-    """The sweep that the options ask for; BadInput when any trial of it would be impossible, or its data cannot be had."""
-    name, sweep = load_sweep(options.sweep)
-    settings = parse_settings(options.settings)
-    if options.epochs is not None:
-        settings["epochs"] = options.epochs
-    if "seed" in settings:
-        raise BadInput("the seed is not a setting but an option: give --seed N")
-    sweep = sweep.with_settings(settings)
+def resolve(name: str, sweep: Sweep, options: RunOptions) -> Resolved:
+    """The sweep as the options ask for it; BadInput when any trial of it would be impossible, or its data cannot be had."""
+    sweep = sweep.with_settings(given_settings(options))
     sweep.check(options.seed)
-    for option, given in (("--storage", options.storage), ("--run-name", options.run_name), ("--address", options.address)):
-        if given == "":
-            raise BadInput(f"{option} is given a value or left out, but got '': do one of these")
-    if options.samples is not None and options.samples < 1:
-        raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
-    check_seeds(options)
+    check_options(options)
     data = options.data or sweep.data
     size = sweep.config({}, options.seed).size
     check_source(data, size=size, root=options.data_root)
@@ -90,13 +89,30 @@ def resolve(options: RunOptions) -> Resolved:
         data=data,
         samples=options.samples or sweep.samples,
         size=size,
+        seed=options.seed,
         gpus=options.gpus if options.gpus is not None else float(min(local_gpus(), 1)),
         time_budget_seconds=parse_duration(options.time_budget) if options.time_budget is not None else None,
     )
 
 
-def check_seeds(options: RunOptions) -> None:
-    """BadInput unless there is a seed for each repeat."""
+def given_settings(options: RunOptions) -> dict[str, Any]:
+    """Those of `--set` and `--epochs`."""
+    settings = parse_settings(options.settings)
+    if options.epochs is not None:
+        settings["epochs"] = options.epochs
+    if "seed" in settings:
+        raise BadInput("the seed is not a setting but an option: give --seed N")
+    return settings
+
+
+def check_options(options: RunOptions) -> None:
+    """BadInput for an option that no run can have."""
+    for option, given in (("--storage", options.storage), ("--run-name", options.run_name), ("--address", options.address)):
+        if given == "":
+            raise BadInput(f"{option} is given a value or left out, but got '': do one of these")
+    if options.samples is not None and options.samples < 1:
+        raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
+    # A seed for each repeat.
     if options.seeds < 1:
         raise BadInput(f"--seeds is a number of seeds, at least 1, but got {options.seeds}: give another")
     if options.seed + options.seeds > SEEDS:
@@ -169,14 +185,22 @@ def prepare_data(resolved: Resolved, options: RunOptions, console: Console | Non
     return dataset
 
 
-def new_run(resolved: Resolved, options: RunOptions, dataset: Dataset) -> tuple[RunSpec, RunStorage]:
-    """A run that has not started: its run.json is on the storage."""
+def new_name(storage: str, sweep: str, dataset: str) -> str:
+    """Of a run or a study that is given none."""
+    name = f"{sweep}-{dataset}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    candidates = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    return next(free for free in candidates if not RunStorage(storage, free).exists())
+
+
+def new_run(
+    resolved: Resolved, options: RunOptions, dataset: Dataset, store: Callable[[RunStorage], dict[str, StoredBase]]
+) -> tuple[RunSpec, RunStorage]:
+    """A run that has not started: its bases and its run.json are on the storage."""
     now = datetime.now(UTC)
-    run = options.run_name or f"{resolved.name}-{dataset.name}-{now:%Y%m%dT%H%M%S}"
-    storage = RunStorage(options.storage, run)
+    storage = RunStorage(options.storage, options.run_name or new_name(options.storage, resolved.name, dataset.name))
     config = resolved.sweep.config({}, options.seed)
     spec = RunSpec(
-        run=run,
+        run=storage.run,
         sweep_name=resolved.name,
         sweep=resolved.sweep,
         samples=resolved.samples,
@@ -191,6 +215,10 @@ def new_run(resolved: Resolved, options: RunOptions, dataset: Dataset) -> tuple[
         dataset_folder=str(dataset.path.absolute()),
         dataset_fingerprint=dataset.fingerprint,
         class_count=config.classes or len(dataset.classes),
+        bases=store(storage),
+        study=resolved.study,
+        part=resolved.part,
+        part_number=resolved.part_number,
         created_at=now.isoformat(timespec="seconds"),
         git_commit=git_commit(),
         versions=versions(),

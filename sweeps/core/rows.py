@@ -110,6 +110,8 @@ def _best_model(spec: RunSpec, state: RunState) -> Iterator[Row]:
         **(_evaluated(evaluation) if evaluation else {}),
         **_over_seeds(state),
         **_published(spec, best),
+        "study": spec.study,
+        "part": spec.part,
         "trials": len(state.trials),
         "run_seconds": state.elapsed_seconds,
         "git_commit": spec.git_commit,

@@ -15,31 +15,27 @@ from types import FrameType
 from typing import Any
 
 from data_prep import BadInput
-from sweeps.core.decide import Decisions, last_line, measured, total_trials
-from sweeps.core.journal import Journal
-from sweeps.core.spec import RunSpec
+from sweeps.core.decide import last_line
+from sweeps.core.job import Job
 from sweeps.core.state import Trial
-from sweeps.core.storage import RunStorage
 
 RETRIES = 3
 CONNECT_SECONDS = 5
 
 
-def run_session(storage: RunStorage, decisions: Decisions, workers: int, dataset_folder: str) -> bool:
-    """Search until the end, then measure the best model (all seeds of its configuration) on all splits. False when interrupted: everything
-    reported is kept.
+def run_session(jobs: list[Job], workers: int) -> bool:
+    """Search until the end, in all of these runs side by side, then measure the best model of each (all seeds of its configuration) on all splits.
+    False when interrupted: everything reported is kept.
 
-    To be called inside `cluster`, which gives `workers`, the trials at a time. `dataset_folder` is where this machine has the data set."""
-    spec, journal = decisions.spec, decisions.journal
-    journal.append("session", host=socket.gethostname(), pid=os.getpid(), workers=workers)
-    decisions.settle()
-    if not decisions.searched:
-        _search(storage, decisions, workers, dataset_folder)
-    if not decisions.searched:
-        return False
-    if not measured(journal.state):
-        _evaluate(spec, storage, journal, dataset_folder)
-    return True
+    To be called inside `cluster`, which gives `workers`, the trials at a time. The runs ask for equal resources a trial."""
+    for job in jobs:
+        job.decisions.journal.append("session", host=socket.gethostname(), pid=os.getpid(), workers=workers)
+        job.decisions.settle()
+    searching = [job for job in jobs if not job.decisions.searched]
+    if searching:
+        _search(searching, workers)
+    _evaluate([job for job in jobs if job.decisions.searched])
+    return all(job.decisions.searched for job in jobs)
 
 
 @contextmanager
@@ -143,7 +139,7 @@ def _handling(number: signal.Signals, handler: Handler) -> Iterator[None]:
         signal.signal(number, previous)
 
 
-def _search(storage: RunStorage, decisions: Decisions, workers: int, dataset_folder: str) -> None:
+def _search(jobs: list[Job], workers: int) -> None:
     from ray import tune
 
     from sweeps.core.tune import JournalCallback, JournalScheduler, JournalSearcher
@@ -151,31 +147,25 @@ def _search(storage: RunStorage, decisions: Decisions, workers: int, dataset_fol
 
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    spec = decisions.spec
-    # At most: the searcher says when it is through.
-    left = len(decisions.open_trials()) + total_trials(spec, decisions.state) - len(decisions.state.trials)
+    spec = jobs[0].spec
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(Worker, {"cpu": spec.cpus_per_trial, "gpu": spec.gpus_per_trial}),
-            param_space={
-                "trainable": spec.sweep.trainable,
-                "dataset_folder": dataset_folder,
-                "cpus": spec.cpus_per_trial,
-                "gpus": spec.gpus_per_trial,
-            },
+            param_space={"cpus": spec.cpus_per_trial, "gpus": spec.gpus_per_trial},
             tune_config=tune.TuneConfig(
-                search_alg=JournalSearcher(decisions, storage),
-                scheduler=JournalScheduler(decisions),
-                num_samples=left,
+                search_alg=JournalSearcher(jobs),
+                scheduler=JournalScheduler(jobs),
+                # At most: the searcher says when it is through.
+                num_samples=sum(job.decisions.left for job in jobs),
                 max_concurrent_trials=workers,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(
-                name=f"session-{len(decisions.state.sessions):03d}",
-                storage_path=storage.tune_folder or scratch,
+                name=f"session-{len(jobs[0].state.sessions):03d}",
+                storage_path=jobs[0].storage.tune_folder or scratch,
                 verbose=0,
-                callbacks=[JournalCallback(decisions)],
+                callbacks=[JournalCallback(jobs)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
@@ -189,39 +179,39 @@ def _search(storage: RunStorage, decisions: Decisions, workers: int, dataset_fol
             tuner.fit()
 
 
-def _evaluate(spec: RunSpec, storage: RunStorage, journal: Journal, dataset_folder: str) -> None:
+def _evaluate(jobs: list[Job]) -> None:
     """Side by side where there is room."""
     import ray
 
     from trainables.core.evaluation import evaluate
 
-    remote = ray.remote(num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=RETRIES)(evaluate)
-    waiting = {remote.remote(_evaluation(spec, storage, trial, dataset_folder)): trial for trial in journal.state.unmeasured}
+    waiting: dict[Any, tuple[Job, Trial]] = {}
+    for job in jobs:
+        remote = ray.remote(num_cpus=job.spec.cpus_per_trial, num_gpus=job.spec.gpus_per_trial, max_retries=RETRIES)(evaluate)
+        waiting |= {remote.remote(job.evaluation(trial)): (job, trial) for trial in job.state.unmeasured}
     problem = None
     while waiting:
         (done,), _ = ray.wait(list(waiting))
-        trial = waiting.pop(done)
+        job, trial = waiting.pop(done)
         try:
             figures: dict[str, Any] = ray.get(done)
         except ray.exceptions.RayError as error:
             # The others are measured all the same, and kept.
             problem = problem or BadInput(
                 f"the best model is measured from the checkpoint of epoch {trial.best_epoch} of trial {trial.trial_id}, but that failed "
-                f"({last_line(str(error))}): mend it, then `sweeps resume {spec.run}`"
+                f"({last_line(str(error))}): mend it, then `sweeps resume {job.run}`"
             )
             continue
-        journal.append("evaluation", trial=trial.index, epoch=trial.best_epoch, **figures)
+        job.decisions.journal.append("evaluation", trial=trial.index, epoch=trial.best_epoch, **figures)
     if problem:
         raise problem
 
 
-def _evaluation(spec: RunSpec, storage: RunStorage, trial: Trial, dataset_folder: str) -> dict[str, Any]:
-    return {
-        "trainable": spec.sweep.trainable,
-        "config": trial.config,
-        "dataset_folder": dataset_folder,
-        "checkpoints": storage.trial_checkpoints(trial.trial_id),
-        "epoch": trial.best_epoch,
-        "cpus": spec.cpus_per_trial,
-        "gpus": spec.gpus_per_trial,
-    }
+def on_this_machine(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call it in a process of its own on the driver's machine, whose files and network it has; inside `cluster`. keras stays out of this process."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # Ray's annotations lack this strategy.
+    here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.get(ray.remote(num_cpus=0, scheduling_strategy=here)(function).remote(*arguments))

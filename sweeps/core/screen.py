@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from sweeps.core.decide import total_trials
+from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.propose import trial_count
 from sweeps.core.spec import RunSpec
@@ -22,10 +23,11 @@ POLL_SECONDS = 0.5
 
 
 class Screen:
-    """Shows the journal's state while it is open. `with Screen(...):` around the run."""
+    """Shows runs, of which a study has several, while they work. `with Screen(...):` around the session."""
 
-    def __init__(self, spec: RunSpec, journal: Journal, console: Console) -> None:
-        self.spec, self.journal, self.console = spec, journal, console
+    def __init__(self, jobs: list[Job], console: Console) -> None:
+        self.runs = [(job.spec, job.decisions.journal) for job in jobs]
+        self.console = console
         self.live = (
             Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         )
@@ -47,21 +49,52 @@ class Screen:
             self.lines.join()
 
     def _render(self) -> RenderableType:
-        with self.journal.lock:
-            return Group(*overview(self.spec, self.journal.state, time.time()), trial_table(self.spec, self.journal.state, ROWS))
+        if len(self.runs) == 1:
+            ((spec, journal),) = self.runs
+            with journal.lock:
+                return Group(*overview(spec, journal.state, time.time()), trial_table(spec, journal.state, ROWS))
+        table = runs_table()
+        for spec, journal in self.runs:
+            with journal.lock:
+                table.add_row(*summary(spec, journal.state))
+        return table
 
     def _print_lines(self) -> None:
-        with self.journal.lock:
-            shown = {index for index, trial in self.journal.state.trials.items() if trial.end}
+        shown = {(spec.run, index) for spec, journal in self.runs for index, _ in _ended(journal)}
         while True:
             last = self.stop.wait(POLL_SECONDS)
-            with self.journal.lock:
-                ended = [trial for index, trial in self.journal.state.trials.items() if trial.end and index not in shown]
-            for trial in ended:
-                shown.add(trial.index)
-                self.console.print(line(self.spec, trial), soft_wrap=True, highlight=False)
+            for spec, journal in self.runs:
+                for index, trial in _ended(journal):
+                    if (spec.run, index) not in shown:
+                        shown.add((spec.run, index))
+                        prefix = f"{spec.part or spec.run}: " if len(self.runs) > 1 else ""
+                        self.console.print(prefix + line(spec, trial), soft_wrap=True, highlight=False)
             if last:
                 return
+
+
+def _ended(journal: Journal) -> list[tuple[int, Trial]]:
+    with journal.lock:
+        return [(index, trial) for index, trial in journal.state.trials.items() if trial.end]
+
+
+def runs_table() -> Table:
+    """A row a run: fill it with `summary`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("run", "trials", "running", "epochs", "best val"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "run" else "right")
+    return table
+
+
+def summary(spec: RunSpec, state: RunState) -> tuple[str, ...]:
+    """Name, trials that have ended of all, trials at work, epochs, best validation accuracy."""
+    ended = sum(trial.end is not None for trial in state.trials.values())
+    running = [trial for trial in state.trials.values() if not trial.end]
+    at_work = ", ".join(f"{trial.last_epoch}/{trial.config['epochs']}" for trial in running)
+    epochs = sum(len(trial.epochs) for trial in state.trials.values())
+    best = state.best_trial
+    accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
+    return spec.part or spec.run, f"{ended}/{total_trials(spec, state)}", at_work, str(epochs), accuracy
 
 
 def line(spec: RunSpec, trial: Trial) -> str:

@@ -46,6 +46,7 @@ class RunSpec(BaseModel):
     bases: dict[str, StoredBase] = {}
     study: str | None = None
     part: str | None = None
+    part_number: int | None = None
     created_at: str
     git_commit: str | None
     versions: dict[str, str]

@@ -16,6 +16,8 @@ from sweeps.core.spec import RunSpec
 from sweeps.core.sweep import NAME, NAME_RULE
 from trainables.core import files
 
+STUDY = "study.json"
+
 
 class RunStorage:
     """`<storage>/<run>/`: run.json, the journal, the checkpoints, and Ray Tune's own files, which may be deleted at any time."""
@@ -45,9 +47,33 @@ class RunStorage:
         return self._at(f"/checkpoints/{trial_id}")
 
     @property
+    def bases_folder(self) -> str:
+        """Path or URI of the folder of the networks that its trials start from."""
+        return self._at("/bases")
+
+    def base_file(self, name: str) -> str:
+        """Path or URI of one of them."""
+        return self._at(f"/bases/{name}")
+
+    @property
     def tune_folder(self) -> str | None:
         """For Ray Tune's own files; none on an object store, where they stay on the driver's disk."""
         return f"{self.folder}/tune" if self.local else None
+
+    @property
+    def study_file(self) -> str:
+        """What a study is: its parts are runs of their own."""
+        return f"{self.folder}/{STUDY}"
+
+    def is_study(self) -> bool:
+        """Whether there is a study of that name, not a run."""
+        with _one_line_errors(self.root):
+            return STUDY in files.names(self.system, self.folder)
+
+    def read_study(self) -> bytes:
+        """The content of its file."""
+        with _one_line_errors(self.root):
+            return files.read(self.system, self.study_file)
 
     def exists(self) -> bool:
         """Whether there is such a run."""

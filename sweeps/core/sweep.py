@@ -105,6 +105,47 @@ class Sweep(BaseModel):
             self.config(point, seed)
 
 
+class Part(BaseModel):
+    """One row of a study: a sweep of one experiment. What its `fixed` says stays whatever a user sets for the study as a whole, but for the epochs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="in the names of its run and of its settings: `--set NAME.key=value`")
+    sweep: Sweep
+
+
+class Study(BaseModel):
+    """Several experiments on one data set, each a run of its own, side by side on the same workers, and their best models in one table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: str = Field(min_length=1, description="one line, shown by `sweeps list`")
+    parts: tuple[Part, ...] = Field(min_length=1)
+    settings: dict[str, Any] = Field(default={}, description="settings of all parts that have them and do not fix them")
+    data: str = Field("digits", description="data set, unless `--data` says otherwise")
+
+    def sweeps(self, given: dict[str, Any]) -> list[tuple[str, Sweep]]:
+        """(part, its sweep with the settings worked in). `key` is for every part that has it and does not fix it, `part.key` for one, `epochs` for
+        all. BadInput when no part takes one."""
+        unused = set(given)
+        found = []
+        for part in self.parts:
+            fields = get_trainable(part.sweep.trainable).config.model_fields
+            own = {key.partition(".")[2]: key for key in given if key.startswith(f"{part.name}.")}
+            free = [key for key in given if key in fields and (key == "epochs" or key not in part.sweep.fixed)]
+            unused -= {*own.values(), *free}
+            defaults = {key: value for key, value in self.settings.items() if key in fields and key not in part.sweep.fixed}
+            settings = {**defaults, **{key: given[key] for key in free}, **{key: given[full] for key, full in own.items()}}
+            found.append((part.name, part.sweep.with_settings(settings)))
+        if unused:
+            key = min(unused)
+            parts = ", ".join(part.name for part in self.parts)
+            raise BadInput(
+                f"a setting of a study is one that a part of it has and leaves open, or PART.key for one part, but got {key!r}: parts are {parts}"
+            )
+        return found
+
+
 # Equal for all trials of a run: they share one prepared data set and are compared on one split.
 RUN_WIDE = {"size", "classes", "images", "train_fraction", "validation_fraction", "split_seed", "seed"}
 
@@ -114,7 +155,7 @@ def sweep_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 
-def load_sweep(name: str) -> tuple[str, Sweep]:
+def load_sweep(name: str) -> tuple[str, Sweep | Study]:
     """(name, sweep) of a shipped sweep, or of a user's own Python file given by its path; BadInput when there is none.
 
     A user's file is run as Python: it is as trusted as any program one starts."""
@@ -149,7 +190,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _from_file(path: Path) -> Sweep:
+def _from_file(path: Path) -> Sweep | Study:
     if not _is_file(path):
         raise BadInput(f"there is no file {str(path)!r}: give the path of a Python file that defines SWEEP")
     # What stands beside the file can be imported, as from any script.
@@ -162,7 +203,7 @@ def _from_file(path: Path) -> Sweep:
         raise BadInput(f"{path} must run as Python, but got {type(error).__name__}: {error}: mend that line") from None
     finally:
         sys.path.remove(str(path.parent.absolute()))
-    if not isinstance(sweep, Sweep):
+    if not isinstance(sweep, Sweep | Study):
         found = "nothing of that name" if sweep is None else type(sweep).__name__
         raise BadInput(f"{path} must define SWEEP = Sweep(...), but it defines {found}: add it (README, section 'Your own sweep')")
     return sweep

@@ -196,6 +196,8 @@ def _best_models() -> list[Column]:
             "test",
         ),
         Column("published_setting", TEXT, "`setting` of that figure in published.csv; null: the report has none that fits"),
+        Column("study", TEXT, "the study that the run is a part of; null: none"),
+        Column("part", TEXT, "its name there"),
         Column("trials", INT, "trials of the run so far"),
         Column("train_seconds", FLOAT, "sum of epoch_seconds of this trial", "s"),
         Column("run_seconds", FLOAT, "wall time of all sessions of the run", "s"),

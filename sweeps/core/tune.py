@@ -1,4 +1,5 @@
-"""Ray Tune's three ways to ask and tell, each answered from the journal: a searcher, a scheduler, a callback. Nothing of Tune's own state is used."""
+"""What Ray Tune is given for a session: a searcher, a scheduler, a callback, which work on one run or on several side by side. Nothing of Tune's own
+state is used."""
 
 from __future__ import annotations
 
@@ -10,29 +11,27 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.core.decide import Decisions, last_line, picked
-from sweeps.core.state import Trial
-from sweeps.core.storage import RunStorage
+from sweeps.core.job import Job
 
 
 class JournalSearcher(Searcher):
-    """Hands out the trials that a resume found open, then new suggestions."""
+    """Hands out the trials that a resume found open, then new suggestions, of the first run that has any."""
 
-    def __init__(self, decisions: Decisions, storage: RunStorage) -> None:
+    def __init__(self, jobs: list[Job]) -> None:
         super().__init__(metric="val_accuracy", mode="max")
-        self.decisions, self.storage = decisions, storage
-        self.open = decisions.open_trials()
+        self.jobs = jobs
+        self.open = [(job, trial) for job in jobs for trial in job.decisions.open_trials()]
 
     def suggest(self, trial_id: str) -> Any:
         """A worker's task; None for "ask again later", FINISHED for "no more"."""
         if self.open:
-            return self._task(self.open.pop(0))
-        if self.decisions.exhausted:
-            return Searcher.FINISHED
-        return None if self.decisions.waiting() else self._task(self.decisions.suggest())
-
-    def _task(self, trial: Trial) -> dict[str, Any]:
-        checkpoints = self.storage.trial_checkpoints(trial.trial_id)
-        return {"trial": trial.index, "config": trial.config, "reported": trial.last_epoch, "checkpoints": checkpoints}
+            job, trial = self.open.pop(0)
+            return job.training(trial)
+        going_on = [job for job in self.jobs if not job.decisions.exhausted]
+        for job in going_on:
+            if not job.decisions.waiting():
+                return job.training(job.decisions.suggest())
+        return None if going_on else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler and the callback have written the end already."""
@@ -44,21 +43,25 @@ class JournalSearcher(Searcher):
         """Nothing: the journal is the state."""
 
 
+def _by_run(jobs: list[Job]) -> dict[str, Decisions]:
+    return {job.run: job.decisions for job in jobs}
+
+
 class JournalScheduler(FIFOScheduler):
     """Writes each result, then stops or goes on as the journal says."""
 
-    def __init__(self, decisions: Decisions) -> None:
+    def __init__(self, jobs: list[Job]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.decisions = decisions
+        self.decisions = _by_run(jobs)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """An epoch of a trial, or why it cannot go on."""
-        index = trial.config["trial"]
+        decisions, index = self.decisions[trial.config["run"]], trial.config["trial"]
         if "diverged" in result:
-            self.decisions.fail(index, result["diverged"])
+            decisions.fail(index, result["diverged"])
             stop = True
         else:
-            stop = self.decisions.report(index, picked(result))
+            stop = decisions.report(index, picked(result))
         verdict: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return verdict
 
@@ -66,16 +69,16 @@ class JournalScheduler(FIFOScheduler):
 class JournalCallback(Callback):
     """Writes starts and failures."""
 
-    def __init__(self, decisions: Decisions) -> None:
-        self.decisions = decisions
+    def __init__(self, jobs: list[Job]) -> None:
+        self.decisions = _by_run(jobs)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also after a failure: a trial's starts less one are its restarts."""
-        self.decisions.journal.append("start", trial=trial.config["trial"])
+        self.decisions[trial.config["run"]].journal.append("start", trial=trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Retries are used up."""
-        self.decisions.fail(trial.config["trial"], last_line(_error_text(trial)))
+        self.decisions[trial.config["run"]].fail(trial.config["trial"], last_line(_error_text(trial)))
 
 
 def _error_text(trial: Any) -> str:

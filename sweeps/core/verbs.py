@@ -1,125 +1,39 @@
-"""What each command does, once its words are read."""
+"""What each command that trains nothing does, once its words are read; `work` has the others."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
-from data_prep import BadInput, open_dataset, prepare
+from data_prep import BadInput
 from sweeps.core import results as tables
-from sweeps.core.decide import Decisions, finished
-from sweeps.core.journal import Journal, read_state
-from sweeps.core.launch import RunOptions, check_resources, check_storage, new_run, notes, prepare_data, resolve
+from sweeps.core import study
+from sweeps.core.bases import stored_model
+from sweeps.core.decide import finished
+from sweeps.core.journal import read_state
+from sweeps.core.launch import RunOptions
 from sweeps.core.plan import show_plan
-from sweeps.core.screen import Screen, overview, trial_table
+from sweeps.core.screen import overview, runs_table, summary, trial_table
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, run_names
-
-Outcome = Literal["done", "failed", "interrupted"]
+from sweeps.core.study_table import show_study
+from sweeps.core.work import planned
 
 
 def plan(options: RunOptions, console: Console) -> None:
     """Show what a run would do."""
-    resolved = resolve(options)
-    check_resources(options)
-    show_plan(resolved, options, console)
-
-
-def run(options: RunOptions, console: Console) -> Outcome:
-    """A new run, to its end or an interruption."""
-    from sweeps.core.runner import check_address, cluster
-
-    resolved = resolve(options)
-    check_resources(options)
-    check_address(options.address)
-    tables.check_results(options.results)
-    check_storage(options)
-    if options.run_name:
-        tables.check_unused(options.results, options.run_name)
-    dataset = prepare_data(resolved, options, console)
-    with cluster(options.address, options.cpus, resolved.gpus) as workers:
-        spec, storage = new_run(resolved, options, dataset)
-        with storage.lock():
-            console.print(
-                f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({len(dataset.labels)} images)", soft_wrap=True
-            )
-            for note in notes(resolved, options):
-                console.print(note, soft_wrap=True)
-            decisions = Decisions(spec, Journal(storage))
-            return _work(storage, decisions, options.results, workers, str(dataset.path.absolute()), console)
-
-
-def resume(name: str, storage_location: str, results: Path, data_root: Path, address: str | None, console: Console) -> Outcome:
-    """Go on with a run, from its storage alone."""
-    from sweeps.core.runner import cluster
-
-    storage = RunStorage(storage_location, name)
-    spec = storage.spec()
-    tables.check_results(results)
-    state = read_state(storage)
-    if finished(spec, state):
-        # It may have been killed between its last row and its export.
-        tables.export(spec, state, results)
-        console.print(f"{name} is finished: nothing to do. `sweeps best {name}` shows its best model.", soft_wrap=True)
-        return _outcome(state)
-    storage.check_writable()
-    with storage.lock():
-        decisions = Decisions(spec, Journal(storage))
-        folder = _find_data(spec, data_root, console)
-        open_trials = ", ".join(trial.trial_id for trial in decisions.open_trials()) or "none"
-        console.print(f"{name}: {len(state.trials)} trials so far, going on with: {open_trials}", soft_wrap=True)
-        with cluster(address, spec.cpus_per_trial, spec.gpus_per_trial) as workers:
-            return _work(storage, decisions, results, workers, folder, console)
-
-
-def _find_data(spec: RunSpec, root: Path, console: Console) -> str:
-    """Where this machine has the run's data set; prepared if it is not there. BadInput when it is another one."""
-    # The folder's name holds the fingerprint, so it is the same in every root.
-    for folder in (Path(spec.dataset_folder), root / Path(spec.dataset_folder).name):
-        if (folder / "dataset.json").is_file():
-            dataset = open_dataset(folder)
-            break
-    else:
-        dataset = prepare(spec.dataset_source or spec.dataset, size=spec.sweep.config({}, spec.seed).size, root=root, console=console)
-    if dataset.fingerprint != spec.dataset_fingerprint:
-        raise BadInput(
-            f"a run is resumed on the data it began with, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of "
-            f"{spec.dataset_fingerprint}: give the --data-root of the first, or prepare it from the first source by `sweeps data`"
-        )
-    return str(dataset.path.absolute())
-
-
-def _work(storage: RunStorage, decisions: Decisions, results: Path, workers: int, dataset_folder: str, console: Console) -> Outcome:
-    from sweeps.core.runner import run_session
-
-    spec, journal = decisions.spec, decisions.journal
-    try:
-        with Screen(spec, journal, console):
-            done = run_session(storage, decisions, workers, dataset_folder)
-    except KeyboardInterrupt:
-        # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
-        done = False
-    finally:
-        # Also after an error: what was reported is not kept from anyone.
-        tables.export(spec, journal.state, results)
-    if not done:
-        console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.run}`", soft_wrap=True)
-        return "interrupted"
-    tables.show_best(results, spec.run, console)
-    console.print(f"results: {results}  run: {storage.location}", soft_wrap=True)
-    return _outcome(journal.state)
-
-
-def _outcome(state: RunState) -> Outcome:
-    return "failed" if state.count("failed") else "done"
+    for resolved in planned(options):
+        show_plan(resolved, options, console)
 
 
 def status(name: str | None, storage_location: str, console: Console) -> None:
-    """One run in full, or a line for each."""
+    """One run in full, the parts of a study, or a line for each run."""
+    if name and RunStorage(storage_location, name).is_study():
+        _study_status(study.load(RunStorage(storage_location, name)), storage_location, console)
+        return
     if name:
         storage = RunStorage(storage_location, name)
         spec, state = storage.spec(), read_state(storage)
@@ -135,6 +49,25 @@ def status(name: str | None, storage_location: str, console: Console) -> None:
     for run_name in names:
         table.add_row(run_name, *_summary(RunStorage(storage_location, run_name)))
     console.print(table if names else f"no runs in {storage_location}")
+
+
+def _study_status(spec: study.StudySpec, storage_location: str, console: Console) -> None:
+    table, open_parts = runs_table(), 0
+    table.add_column("state")
+    for part in spec.parts:
+        storage = RunStorage(storage_location, study.part_run(spec.study, part))
+        if not storage.exists():
+            table.add_row(part.part, "", "", "", "", "to come")
+            open_parts += 1
+            continue
+        run, state = storage.spec(), read_state(storage)
+        table.add_row(*summary(run, state), _standing(storage, run, state))
+        open_parts += not finished(run, state)
+    console.print(table)
+    storage = RunStorage(storage_location, spec.study)
+    running = storage.in_use()
+    cure = "" if running else f": `sweeps resume {spec.study}` goes on with it"
+    console.print(f"{'running now' if running else 'not finished'}{cure}" if open_parts else "finished", soft_wrap=True)
 
 
 def _summary(storage: RunStorage) -> tuple[str, ...]:
@@ -159,8 +92,12 @@ def _cure(storage: RunStorage) -> str:
 
 
 def export(name: str, storage_location: str, results: Path, console: Console) -> None:
-    """Storage to Parquet."""
+    """Storage to Parquet; of a study, all its parts."""
     storage = RunStorage(storage_location, name)
+    if storage.is_study():
+        for run in study.runs(study.load(storage), storage_location):
+            export(run, storage_location, results, console)
+        return
     spec = storage.spec()
     tables.check_results(results)
     state = read_state(storage)
@@ -174,6 +111,9 @@ def export(name: str, storage_location: str, results: Path, console: Console) ->
 def best(name: str, save: Path | None, storage_location: str, results: Path, console: Console) -> None:
     """The table, and the model as a file."""
     storage = RunStorage(storage_location, name)
+    if storage.is_study():
+        _best_of_study(study.load(storage), save, storage_location, results, console)
+        return
     spec, state = storage.spec(), read_state(storage)
     trial = state.best_trial
     if trial is None or trial.best_epoch is None:
@@ -191,6 +131,19 @@ def best(name: str, save: Path | None, storage_location: str, results: Path, con
         )
 
 
+def _best_of_study(spec: study.StudySpec, save: Path | None, storage_location: str, results: Path, console: Console) -> None:
+    runs = study.runs(spec, storage_location)
+    if save:
+        raise BadInput(
+            f"a study has a best model for each part, but --save names one file: `sweeps best RUN --save` of {', '.join(runs) or 'none yet'}"
+        )
+    tables.check_results(results)
+    for run in runs:
+        storage = RunStorage(storage_location, run)
+        tables.export(storage.spec(), read_state(storage), results)
+    show_study(results, spec.study, console)
+
+
 def _outputs(state: RunState) -> str:
     evaluation = state.current_evaluation
     names = [row["name"] for row in evaluation["classes"]] if evaluation else []
@@ -204,9 +157,7 @@ def _save(spec: RunSpec, storage: RunStorage, trial: Trial, target: Path) -> Non
     claim(1, 0)
     with quiet():
         try:
-            model = load_model(
-                spec.sweep.trainable, trial.config, spec.class_count, storage.trial_checkpoints(trial.trial_id), trial.best_epoch or 0
-            )
+            model = load_model(stored_model(spec, storage, trial))
         except (OSError, ValueError) as error:
             raise BadInput(
                 f"the best model is in the checkpoint of epoch {trial.best_epoch} of trial {trial.trial_id}, but that cannot be read: {error}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep import open_dataset
+from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.config import split_of
 from trainables.core.devices import claim
@@ -22,17 +23,19 @@ AVERAGES = ("micro", "macro", "weighted")
 TOP = 5
 
 
-def load_model(trainable_name: str, settings: dict[str, Any], class_count: int, checkpoints: str, epoch: int) -> keras.Model:
-    """The network of a trial, its optimizer's state too, as it was after `epoch`, from the folder of the trial's checkpoints: without
-    augmentation and label smoothing, so that any Keras loads what it saves."""
+def load_model(stored: dict[str, Any]) -> keras.Model:
+    """The network of a trial, its optimizer's state too: without augmentation and label smoothing, so that any Keras loads what it saves.
+
+    `stored` says where it is: `trainable`, `config`, `class_count`, `bases` (of its run: see `bases.opened`), `checkpoints` (the trial's folder),
+    `epoch`. OSError or ValueError when its checkpoint is missing or damaged."""
     from trainables.core.augmentation import network_of
     from trainables.core.recipe import compile_plain
     from trainables.core.training import build_model, restore_variables
 
-    trainable = get_trainable(trainable_name)
-    config = trainable.config(**settings)
-    model = build_model(trainable, config, class_count)
-    arrays, _ = CheckpointStore(checkpoints).load(epoch)
+    trainable = get_trainable(stored["trainable"])
+    config = trainable.config(**stored["config"])
+    model = build_model(trainable, config, stored["class_count"], opened(config, stored["bases"]))
+    arrays, _ = CheckpointStore(stored["checkpoints"]).load(stored["epoch"])
     restore_variables(model.variables, arrays, "model")
     restore_variables(model.optimizer.variables, arrays, "optimizer")
     network = network_of(model, config.augmentation)
@@ -41,24 +44,21 @@ def load_model(trainable_name: str, settings: dict[str, Any], class_count: int, 
 
 
 def evaluate(task: dict[str, Any]) -> dict[str, Any]:
-    """Measure a stored model. `task`: `trainable`, `config`, `dataset_folder`, `checkpoints` (of the trial), `epoch`, `cpus`, `gpus`.
+    """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`.
 
     Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
     recall, f1) and `classes` (of the test split: class, name, precision, recall, f1, support). The training images are those that
     were trained on (`data_fraction`), measured as validation ones are: without dropout and augmentation."""
     claim(task["cpus"], task["gpus"])
-    from trainables.core.training import class_count
-
     config = get_trainable(task["trainable"]).config(**task["config"])
     dataset = open_dataset(Path(task["dataset_folder"]))
-    classes = class_count(config, dataset)
-    model = load_model(task["trainable"], task["config"], classes, task["checkpoints"], task["epoch"])
+    model = load_model(task)
     rows = split_of(config, dataset)
-    splits, probabilities = {}, np.empty((0, classes))
+    splits, probabilities = {}, np.empty((0, task["class_count"]))
     for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
         probabilities = predict(model, dataset.images, part)
         splits[name] = measure(probabilities, dataset.labels[part])
-    return {"splits": splits, **_class_report(probabilities, dataset, rows.test, classes)}
+    return {"splits": splits, **_class_report(probabilities, dataset, rows.test, task["class_count"])}
 
 
 def predict(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:

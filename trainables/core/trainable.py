@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data_prep import BadInput
 from trainables.core.config import TrainConfig
@@ -22,12 +22,13 @@ class Trainable:
     """One experiment: its settings and its network.
 
     `build(config, class_count)` gives an uncompiled model from raw images (uint8 values 0..255, N x size x size x 3) to class probabilities
-    (N x class_count). It imports keras itself: listing, planning and checking sweeps never pay for that import (5 s, 400 MB).
+    (N x class_count). Where the settings are a `PretrainedConfig` it takes a third argument, the base: None is one with random weights. It imports
+    keras itself: listing, planning and checking sweeps never pay for that import (5 s, 400 MB).
     """
 
     summary: str
     config: type[TrainConfig]
-    build: Callable[[Any, int], keras.Model]
+    build: Callable[..., keras.Model]
 
 
 def trainable_names() -> list[str]:

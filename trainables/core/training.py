@@ -25,11 +25,11 @@ EVALUATION_BATCH = 512
 class Training:
     """A trial's model, optimizer and place in its data. Equal settings, data and state give equal numbers, to the last bit on a CPU."""
 
-    def __init__(self, trainable: Trainable, config: TrainConfig, dataset: Dataset) -> None:
+    def __init__(self, trainable: Trainable, config: TrainConfig, dataset: Dataset, base: keras.Model | None = None) -> None:
         self.config = config
         self.dataset = dataset
         self.split = split_of(config, dataset)
-        self.model = build_model(trainable, config, class_count(config, dataset))
+        self.model = build_model(trainable, config, class_count(config, dataset), base)
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -94,10 +94,11 @@ class Training:
         self.history = list(history)
 
 
-def build_model(trainable: Trainable, config: TrainConfig, classes: int) -> keras.Model:
-    """The trial's network behind its augmentation, compiled; its weights and generators are drawn from the trial's seed."""
+def build_model(trainable: Trainable, config: TrainConfig, classes: int, base: keras.Model | None = None) -> keras.Model:
+    """The trial's network behind its augmentation, compiled; its weights and generators are drawn from the trial's seed, those of a `base` kept."""
     keras.utils.set_random_seed(config.seed)
-    model = augmented(trainable.build(config, classes), config.augmentation)
+    network = trainable.build(config, classes, base) if base is not None else trainable.build(config, classes)
+    model = augmented(network, config.augmentation)
     compile_model(model, config)
     return model
 

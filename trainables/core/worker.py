@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from data_prep import open_dataset
+from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.devices import claim, name_of_device
 from trainables.core.selection import best_epoch
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 class Worker(tune.Trainable):
     """Trains trials. Its configuration: `trial` (index), `config` (the trainable's settings), `reported` (epochs that the journal has), `checkpoints`
-    (its folder, or URI); and of the run: `trainable`, `dataset_folder`, `cpus`, `gpus`."""
+    (its folder, or URI); and of the run: `trainable`, `dataset_folder`, `bases` (see `bases.opened`), `cpus`, `gpus`."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial."""
@@ -64,7 +65,8 @@ class Worker(tune.Trainable):
 
         keras.utils.clear_session()
         trainable = get_trainable(self.task["trainable"])
-        training = Training(trainable, trainable.config(**self.task["config"]), open_dataset(Path(self.task["dataset_folder"])))
+        config = trainable.config(**self.task["config"])
+        training = Training(trainable, config, open_dataset(Path(self.task["dataset_folder"])), opened(config, self.task["bases"]))
         self.store = CheckpointStore(self.task["checkpoints"])
         newest = self.store.load_newest()
         if newest:

@@ -1,0 +1,242 @@
+"""The trained networks that a run's trials start from: found, or trained first, and copied into the run before its first trial.
+
+A base is named by the setting `base`: `vgg16` or `inception` (Keras' own), a data set (the base network trained on it), `half` (trained on the first
+half of this data set's classes, on this run's own training images: what test holds is not seen), a run, or a .keras file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from data_prep import BadInput, Dataset, check_source
+from data_prep.core.source import look_up
+from sweeps.core.decide import finished
+from sweeps.core.journal import read_state
+from sweeps.core.launch import Resolved, RunOptions
+from sweeps.core.spec import RunSpec, StoredBase
+from sweeps.core.state import Trial
+from sweeps.core.storage import RunStorage, run_names
+from trainables import TrainConfig, get_trainable
+from trainables.core.pretrained import IMAGENET, IMAGENET_OR_RANDOM, LEAST_SIZE, RANDOM, PretrainedConfig
+
+HALF = "half"
+# The sweep that trains the base network.
+SWEEP = "base"
+# Of a base on this data set's own classes: equal to the run's, so that no image is trained on there and tested on here.
+OWN_SPLIT = ("images", "train_fraction", "validation_fraction", "split_seed")
+
+
+def names(resolved: Resolved) -> list[str]:
+    """The bases that the trials of a sweep start from, in the order of its space; none for a trainable without one."""
+    sweep = resolved.sweep
+    if not issubclass(get_trainable(sweep.trainable).config, PretrainedConfig):
+        return []
+    searched = sweep.space.get("base")
+    return [str(value) for value in searched.ends()] if searched else [_settings(resolved).base]
+
+
+def check(resolved: Resolved, options: RunOptions) -> None:
+    """BadInput when a base cannot be had, as far as that can be told without its data, a download or keras."""
+    for name in names(resolved):
+        if name in LEAST_SIZE:
+            _check_weights(_settings(resolved).weights)
+        elif name.endswith(".keras"):
+            if not Path(name).is_file():
+                raise BadInput(f"base is a .keras file that is there, but there is no {name!r}: check the path")
+        elif _is_data_set(name):
+            check_source(name, size=resolved.size, root=options.data_root)
+        elif name != HALF:
+            _best_of(name, options.storage)
+
+
+def _check_weights(weights: str) -> None:
+    if weights not in (IMAGENET, RANDOM, IMAGENET_OR_RANDOM) and not Path(weights).is_file():
+        raise BadInput(
+            f"weights are {IMAGENET}, {RANDOM}, {IMAGENET_OR_RANDOM} or a file that is there, but got {weights!r}: check the path"
+        )
+
+
+def is_trained(name: str) -> bool:
+    """Whether it is the base network, trained by us on a data set or a half of one."""
+    return name == HALF or _is_data_set(name)
+
+
+def _is_data_set(name: str) -> bool:
+    try:
+        look_up(name)
+    except BadInput:
+        return False
+    return True
+
+
+def _best_of(run: str, storage_location: str) -> tuple[RunSpec, RunStorage, Trial]:
+    try:
+        storage = RunStorage(storage_location, run)
+        spec, trial = storage.spec(), read_state(storage).best_trial
+    except BadInput as error:
+        raise BadInput(
+            f"base is {', '.join(LEAST_SIZE)}, a data set's name, {HALF}, a .keras file or a run, but got {run!r} ({error}): give one of these"
+        ) from None
+    if trial is None:
+        raise BadInput(f"a run that is a base has a best model, but {run!r} has no result yet: see `sweeps status {run}`")
+    return spec, storage, trial
+
+
+def _settings(resolved: Resolved) -> PretrainedConfig:
+    config = resolved.sweep.config({}, resolved.seed)
+    assert isinstance(config, PretrainedConfig)
+    return config
+
+
+@dataclass(frozen=True)
+class Makers:
+    """How a base is made: `store` and `fetch` call `trainables.core.bases` in a process of its own, `run` and `resume` are the commands."""
+
+    store: Callable[[dict[str, Any]], dict[str, Any]]
+    fetch: Callable[[list[str]], str | None]
+    run: Callable[[RunOptions], str]
+    resume: Callable[[str], str]
+
+
+def prepare_weights(resolved: Resolved, makers: Makers, console: Console) -> Resolved:
+    """Have ImageNet's weights downloaded where they are asked for; the sweep with what `imagenet-or-random` came to. BadInput when they cannot be had."""
+    pretrained = [name for name in names(resolved) if name in LEAST_SIZE]
+    if not pretrained or _settings(resolved).weights not in (IMAGENET, IMAGENET_OR_RANDOM):
+        return resolved
+    problem = makers.fetch(pretrained)
+    if problem is None:
+        return resolved.with_settings({"weights": IMAGENET})
+    if _settings(resolved).weights == IMAGENET:
+        raise BadInput(
+            f"the ImageNet weights of {' and '.join(pretrained)} are downloaded by Keras once, but that failed ({problem}): connect this machine, "
+            f"or give --set weights=FILE or --set weights={RANDOM}"
+        )
+    console.print(
+        f"{' and '.join(pretrained)}: random weights, since ImageNet's cannot be downloaded here: what comes of them says nothing about ImageNet's",
+        soft_wrap=True,
+    )
+    return resolved.with_settings({"weights": RANDOM})
+
+
+def prepare_bases(resolved: Resolved, options: RunOptions, dataset: Dataset, makers: Makers, console: Console) -> dict[str, dict[str, Any]]:
+    """What makes each base (see `trainables.core.bases.store`), trained first where there is none yet."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in names(resolved):
+        source: dict[str, Any] = {"base": name, "size": resolved.size}
+        if name in LEAST_SIZE:
+            weights = _settings(resolved).weights
+            source |= {} if weights == RANDOM else {"weights": weights}
+        elif name.endswith(".keras"):
+            source["file"] = str(Path(name).absolute())
+        else:
+            run = _trained(base_run(name, resolved, options, dataset), makers, console) if is_trained(name) else name
+            source |= {"run": run, "model": stored_model(*_best_of(run, options.storage))}
+        found[name] = source
+    return found
+
+
+def store_bases(sources: dict[str, dict[str, Any]], storage: RunStorage, resolved: Resolved, makers: Makers) -> dict[str, StoredBase]:
+    """Copy the bases into the run; BadInput when one does not fit its sweep."""
+    stored = {}
+    for name, source in sources.items():
+        facts = makers.store({**source, "folder": storage.bases_folder})
+        if "error" in facts:
+            raise BadInput(
+                f"base {name!r} must give features of images of {resolved.size} px, but: {facts['error']}: give another base or size"
+            )
+        _check_depth(resolved, name, facts["layers"])
+        made_from = source.get("run") or source.get("file") or source.get("weights") or RANDOM
+        stored[name] = StoredBase(source=str(made_from), **facts)
+    return stored
+
+
+def _check_depth(resolved: Resolved, name: str, layers: int) -> None:
+    searched = resolved.sweep.space.get("unfrozen_layers")
+    default = getattr(_settings(resolved), "unfrozen_layers", 0)
+    most = max(searched.ends()) if searched else default
+    if most > layers:
+        raise BadInput(f"unfrozen_layers is at most the {layers} layers of base {name!r}, but got {most}: lower it")
+
+
+def _trained(wanted: BaseRun, makers: Makers, console: Console) -> str:
+    """The run of the base network on that data set: one that has ended, one to go on with, or a new one."""
+    run = wanted.run
+    if run is None:
+        console.print(f"base {wanted.base}: not trained yet, so that is done first (`sweeps run {SWEEP}`)", soft_wrap=True)
+        run = makers.run(wanted.options)
+    elif not wanted.finished:
+        console.print(f"base {wanted.base}: {run} is not finished, so that is done first", soft_wrap=True)
+        run = makers.resume(run)
+    else:
+        console.print(f"base {wanted.base}: the best model of {run}", soft_wrap=True)
+    if not run:
+        raise KeyboardInterrupt
+    return run
+
+
+@dataclass(frozen=True)
+class BaseRun:
+    """A run of the base network that trials want to start from: `run` is its name and None where there is none yet, `options` are how to start it."""
+
+    base: str
+    options: RunOptions
+    run: str | None
+    finished: bool
+
+
+def base_run(name: str, resolved: Resolved, options: RunOptions, dataset: Dataset) -> BaseRun:
+    """The newest run that fits `base` in these settings: of the base network, the same data and split, and at least as many epochs as a new one would
+    have. BadInput when the data set cannot be halved."""
+    ours = _settings(resolved)
+    settings: dict[str, Any] = {"size": resolved.size}
+    if name == HALF:
+        count = ours.classes or len(dataset.classes)
+        if count < 4:
+            raise BadInput(f"base={HALF} is trained on half of at least 4 classes, but there are {count}: give another base")
+        settings |= {"classes": count // 2, **{key: getattr(ours, key) for key in OWN_SPLIT if getattr(ours, key) is not None}}
+    # A run's limit of epochs is that of its base, too; its samples and seeds are not.
+    if options.epochs is not None:
+        settings["epochs"] = options.epochs
+    written = tuple(f"{key}={value}" for key, value in settings.items())
+    data = resolved.data if name == HALF else name
+    new = replace(options, sweep=SWEEP, data=data, samples=None, epochs=None, seeds=1, run_name=None, settings=written)
+    run, done = _newest(new, get_trainable(SWEEP).config(**settings))
+    return BaseRun(name, new, run, done)
+
+
+def _newest(new: RunOptions, config: TrainConfig) -> tuple[str | None, bool]:
+    for name in reversed(run_names(new.storage)):
+        storage = RunStorage(new.storage, name)
+        try:
+            spec, state = storage.spec(), read_state(storage)
+        except BadInput:
+            continue  # a damaged run is no base; `sweeps status` names it
+        if spec.sweep.trainable != SWEEP or spec.dataset_source != new.data or storage.in_use():
+            continue
+        its = spec.sweep.config({}, spec.seed)
+        same = all(getattr(its, key) == getattr(config, key) for key in ("size", "classes", *OWN_SPLIT))
+        done = finished(spec, state)
+        if same and its.epochs >= config.epochs and (state.best_trial or not done):
+            return name, done
+    return None, False
+
+
+def stored_model(spec: RunSpec, storage: RunStorage, trial: Trial) -> dict[str, Any]:
+    """Where a trial's best epoch is, for `trainables.core.evaluation.load_model`."""
+    return {
+        "trainable": spec.sweep.trainable,
+        "config": trial.config,
+        "class_count": spec.class_count,
+        "bases": base_files(spec, storage),
+        "checkpoints": storage.trial_checkpoints(trial.trial_id),
+        "epoch": trial.best_epoch,
+    }
+
+
+def base_files(spec: RunSpec, storage: RunStorage) -> dict[str, str]:
+    """`base` in the settings -> path or URI of its file; those with random weights have none."""
+    return {name: storage.base_file(base.file) for name, base in spec.bases.items() if base.file}

@@ -1,0 +1,54 @@
+"""A run that a session works on; a study's session works on several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.core.bases import base_files, stored_model
+from sweeps.core.decide import Decisions
+from sweeps.core.spec import RunSpec
+from sweeps.core.state import RunState, Trial
+from sweeps.core.storage import RunStorage
+
+
+@dataclass(frozen=True)
+class Job:
+    """`dataset_folder` is where this machine has the run's data set."""
+
+    storage: RunStorage
+    decisions: Decisions
+    dataset_folder: str
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self.storage.run
+
+    @property
+    def spec(self) -> RunSpec:
+        """What the run is."""
+        return self.decisions.spec
+
+    @property
+    def state(self) -> RunState:
+        """What has happened."""
+        return self.decisions.state
+
+    def training(self, trial: Trial) -> dict[str, Any]:
+        """A worker's configuration (see `trainables.core.worker`); `run` is for the session itself."""
+        return {
+            "run": self.run,
+            "trainable": self.spec.sweep.trainable,
+            "dataset_folder": self.dataset_folder,
+            "bases": base_files(self.spec, self.storage),
+            "trial": trial.index,
+            "config": trial.config,
+            "reported": trial.last_epoch,
+            "checkpoints": self.storage.trial_checkpoints(trial.trial_id),
+        }
+
+    def evaluation(self, trial: Trial) -> dict[str, Any]:
+        """What `trainables.core.evaluation.evaluate` is given."""
+        resources = {"cpus": self.spec.cpus_per_trial, "gpus": self.spec.gpus_per_trial}
+        return {**stored_model(self.spec, self.storage, trial), "dataset_folder": self.dataset_folder, **resources}

@@ -1,0 +1,63 @@
+"""Studies: several sweeps as one. `<storage>/<study>/study.json` says what it is; its parts are runs, `<study>.<part>`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data_prep import BadInput
+from sweeps.core.launch import Resolved, RunOptions, check_options, given_settings, resolve
+from sweeps.core.storage import RunStorage
+from sweeps.core.sweep import Study
+
+
+class StudySpec(BaseModel):
+    """What a study is, fixed when it starts: its parts with all settings, in the order of its table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    study: str
+    question: str
+    parts: tuple[Resolved, ...]
+    options: RunOptions
+
+    def options_of(self, part: Resolved) -> RunOptions:
+        """Those of the part's own run."""
+        return replace(self.options, run_name=part_run(self.study, part))
+
+
+def part_run(study: str, part: Resolved) -> str:
+    """Name of the run of a part."""
+    return f"{study}.{part.part}"
+
+
+def runs(spec: StudySpec, storage: str) -> list[str]:
+    """The runs of those parts that have begun."""
+    names = [part_run(spec.study, part) for part in spec.parts]
+    return [name for name in names if RunStorage(storage, name).exists()]
+
+
+def resolve_parts(name: str, study: Study, options: RunOptions) -> list[Resolved]:
+    """The parts as the options ask for them; BadInput when any trial of any would be impossible, or its data cannot be had."""
+    check_options(options)
+    sweeps = study.sweeps(given_settings(options))
+    free = replace(options, settings=(), epochs=None, data=options.data or study.data)
+    return [replace(resolve(name, sweep, free), part=part, part_number=number) for number, (part, sweep) in enumerate(sweeps, 1)]
+
+
+def create(storage: RunStorage, spec: StudySpec) -> None:
+    """Write study.json."""
+    storage.write(storage.study_file, spec.model_dump_json(indent=1).encode())
+
+
+def load(storage: RunStorage) -> StudySpec:
+    """What study.json says; BadInput when it cannot be read."""
+    try:
+        return StudySpec.model_validate_json(storage.read_study())
+    except ValidationError as error:
+        first = str(error).splitlines()
+        raise BadInput(
+            f"study.json must be one that this version wrote, but that of {storage.run} is not ({' '.join(first[1:3])}): restore it"
+        ) from None

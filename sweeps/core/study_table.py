@@ -1,0 +1,118 @@
+"""The table of a study: the best model of each part beside the report's figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.core import published
+from sweeps.core.best import NONE, RUN_JSON, RUNS, best_models_table, read_json, written
+from trainables.core.pretrained import LEAST_SIZE, RANDOM
+
+Row = dict[str, Any]
+
+
+def study_rows(results: Path, study: str) -> list[Row]:
+    """A row of best_models a part of the study in its order, after them the base runs that parts start from, then the published experiments that
+    the study lacks (with `part` and the published columns only)."""
+    best = {row["run"]: row for row in best_models_table(results)}
+    specs = {spec["run"]: spec for spec in map(read_json, sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}"))) if "run" in spec}
+    own = [run for run, spec in specs.items() if spec.get("study") == study]
+    own.sort(key=lambda run: specs[run]["part_number"])
+    parts = [_part_row(specs[run], best.get(run)) for run in own]
+    sources = dict.fromkeys(base["source"] for run in own for base in specs[run]["bases"].values())
+    bases = [_part_row({**specs[run], "part": "base"}, best[run]) for run in sources if run in best]
+    there = {row["trainable"] for row in [*parts, *bases]}
+    lacking = [
+        {"part": result.experiment, "published_test_accuracy": result.test_accuracy, "published_setting": result.setting}
+        for result in published.results()
+        if result.experiment not in there and published.TEST_ACCURACY in result.figures
+    ]
+    return [*parts, *bases, *lacking]
+
+
+def _part_row(spec: Row, best: Row | None) -> Row:
+    """The row, with all settings that the part does not leave at their defaults and whether its base has random weights."""
+    trainable, settings = spec["sweep"]["trainable"], {**spec["sweep"]["fixed"], **(best["settings"] if best else {})}
+    random = any(base["source"] == RANDOM for base in spec["bases"].values())
+    if not LEAST_SIZE.keys() & spec["bases"].keys():
+        settings.pop("weights", None)
+    return {**(best or {}), "part": spec["part"], "trainable": trainable, "settings": settings, "random": random}
+
+
+def _name(row: Row) -> str:
+    return f"{row['part']}{' *' if row.get('random') else ''}"
+
+
+def _part(row: Row, name: str) -> str:
+    value = row.get(name)
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _test(row: Row) -> str:
+    mean, deviation = row.get("test_accuracy_mean"), row.get("test_accuracy_std")
+    return f"{mean:.4f} ± {deviation:.4f} ({row['seeds']})" if mean is not None and deviation is not None else _part(row, "test_accuracy")
+
+
+def _count(row: Row, name: str) -> str:
+    value = row.get(name)
+    return NONE if value is None else f"{value:,}"
+
+
+def _published(row: Row) -> str:
+    return _part(row, "published_test_accuracy")
+
+
+def _what_published(row: Row) -> str:
+    return row.get("published_setting") or NONE
+
+
+def _settings(row: Row) -> str:
+    return written(row["settings"]) if "settings" in row else NONE
+
+
+# What fits 80 columns on the screen.
+NARROW: dict[str, Callable[[Row], str]] = {
+    "part": _name,
+    "train": lambda row: _part(row, "train_accuracy"),
+    "val": lambda row: _part(row, "val_accuracy"),
+    "test": _test,
+    "parameters": lambda row: _count(row, "parameters"),
+    "published": _published,
+}
+WIDE: dict[str, Callable[[Row], str]] = {
+    "experiment": _name,
+    "settings": _settings,
+    "train accuracy": NARROW["train"],
+    "validation accuracy": NARROW["val"],
+    "test accuracy": _test,
+    "parameters": NARROW["parameters"],
+    "trained": lambda row: _count(row, "trainable_parameters"),
+    "published test accuracy": _published,
+    "of": _what_published,
+}
+FOOT = (
+    "Accuracies are parts of 1; of several seeds the test accuracy is mean ± standard deviation (n), and train and validation are those of the stored "
+    "model. Published: the report's, on Tiny ImageNet. *: a base of random weights, where ImageNet's could not be had."
+)
+
+
+def study_markdown(results: Path, study: str) -> str:
+    """The table in Markdown."""
+    lines = [list(WIDE), ["---"] * len(WIDE), *([show(row) for show in WIDE.values()] for row in study_rows(results, study))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def show_study(results: Path, study: str, console: Console) -> None:
+    """The table on the screen."""
+    table = Table(title=f"Study {study}", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in NARROW:
+        table.add_column(name, justify="left" if name == "part" else "right", no_wrap=True)
+    for row in study_rows(results, study):
+        table.add_row(*(show(row) for show in NARROW.values()))
+    console.print(table)
+    console.print(FOOT, soft_wrap=True)

@@ -1,0 +1,280 @@
+"""The commands that train: `sweeps run` and `sweeps resume`, of a run or of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from data_prep import BadInput, open_dataset, prepare
+from sweeps.core import bases, study
+from sweeps.core import results as tables
+from sweeps.core.decide import Decisions, finished
+from sweeps.core.job import Job
+from sweeps.core.journal import Journal, read_state
+from sweeps.core.launch import Resolved, RunOptions, check_resources, check_storage, new_name, new_run, notes, prepare_data, resolve
+from sweeps.core.screen import Screen
+from sweeps.core.spec import RunSpec
+from sweeps.core.state import RunState
+from sweeps.core.storage import RunStorage
+from sweeps.core.study_table import show_study
+from sweeps.core.sweep import Study, load_sweep
+
+Outcome = Literal["done", "failed", "interrupted"]
+
+
+def planned(options: RunOptions) -> list[Resolved]:
+    """What the options ask for: one run, or the parts of a study. BadInput for what can be refused without data or keras."""
+    name, found = load_sweep(options.sweep)
+    plans = study.resolve_parts(name, found, options) if isinstance(found, Study) else [resolve(name, found, options)]
+    for plan in plans:
+        bases.check(plan, options)
+    check_resources(options)
+    return plans
+
+
+def run(options: RunOptions, console: Console) -> Outcome:
+    """A new run or study, to its end or an interruption."""
+    from sweeps.core.runner import check_address, cluster
+
+    plans = planned(options)
+    check_address(options.address)
+    tables.check_results(options.results)
+    check_storage(options)
+    if options.run_name:
+        for name in [options.run_name, *(study.part_run(options.run_name, plan) for plan in plans if plan.part)]:
+            tables.check_unused(options.results, name)
+    for plan in plans:
+        prepare_data(plan, options, console)
+    with cluster(options.address, options.cpus, plans[0].gpus) as workers:
+        work = Work(options, workers, console)
+        plans = [bases.prepare_weights(plan, work.makers, console) for plan in plans]
+        return work.new_study(plans) if plans[0].part else work.new_run(plans[0])[0]
+
+
+def resume(name: str, options: RunOptions, console: Console) -> Outcome:
+    """Go on with a run or a study, from its storage alone. `options`: storage, results, data_root and address are used."""
+    storage = RunStorage(options.storage, name)
+    tables.check_results(options.results)
+    return _resume_study(storage, options, console) if storage.is_study() else _resume_run(storage, options, console)
+
+
+def _resume_run(storage: RunStorage, options: RunOptions, console: Console) -> Outcome:
+    from sweeps.core.runner import cluster
+
+    spec, state = storage.spec(), read_state(storage)
+    if finished(spec, state):
+        # It may have been killed between its last row and its export.
+        tables.export(spec, state, options.results)
+        console.print(f"{spec.run} is finished: nothing to do. `sweeps best {spec.run}` shows its best model.", soft_wrap=True)
+        return _outcome([state])
+    storage.check_writable()
+    with cluster(options.address, spec.cpus_per_trial, spec.gpus_per_trial) as workers:
+        return Work(options, workers, console).resume_run(spec.run)[0]
+
+
+def _resume_study(storage: RunStorage, options: RunOptions, console: Console) -> Outcome:
+    from sweeps.core.runner import cluster
+
+    spec = study.load(storage)
+    spec = spec.model_copy(
+        update={
+            "options": replace(
+                spec.options, storage=options.storage, results=options.results, data_root=options.data_root, address=options.address
+            )
+        }
+    )
+    storage.check_writable()
+    with cluster(options.address, spec.options.cpus, spec.parts[0].gpus) as workers:
+        return Work(spec.options, workers, console).go_through(spec, storage)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The trainings of one command, inside `cluster`, which gives `workers`: trials at a time."""
+
+    options: RunOptions
+    workers: int
+    console: Console
+
+    @property
+    def makers(self) -> bases.Makers:
+        """How the bases of a run are made."""
+        from sweeps.core.runner import on_this_machine
+        from trainables.core.bases import fetch_imagenet, store
+
+        return bases.Makers(
+            store=lambda task: on_this_machine(store, task),
+            fetch=lambda names: on_this_machine(fetch_imagenet, names),
+            run=self._train_base,
+            resume=lambda name: _name_unless_interrupted(self.resume_run(name)),
+        )
+
+    def _train_base(self, options: RunOptions) -> str:
+        (plan,) = planned(options)
+        prepare_data(plan, options, self.console)
+        return _name_unless_interrupted(Work(options, self.workers, self.console).new_run(plan))
+
+    def new_run(self, plan: Resolved) -> tuple[Outcome, str]:
+        """A run of its own; gives its outcome and name."""
+        with ExitStack() as locks:
+            try:
+                job = self._start(plan, self.options, locks)
+            except KeyboardInterrupt:
+                return "interrupted", ""
+            outcome = self._carry_on([job])
+            self._show(job, outcome)
+            return outcome, job.run
+
+    def resume_run(self, name: str) -> tuple[Outcome, str]:
+        """Go on with a run that has not ended."""
+        with ExitStack() as locks:
+            job = self._open(RunStorage(self.options.storage, name), locks)
+            outcome = self._carry_on([job])
+            self._show(job, outcome)
+            return outcome, name
+
+    def new_study(self, plans: list[Resolved]) -> Outcome:
+        """A study and its runs."""
+        name = self.options.run_name or new_name(self.options.storage, plans[0].name, plans[0].data.partition(":")[0])
+        storage = RunStorage(self.options.storage, name)
+        _, found = load_sweep(self.options.sweep)
+        spec = study.StudySpec(
+            study=name, question=found.question, parts=tuple(replace(plan, study=name) for plan in plans), options=self.options
+        )
+        study.create(storage, spec)
+        return self.go_through(spec, storage)
+
+    def go_through(self, spec: study.StudySpec, storage: RunStorage) -> Outcome:
+        """All parts, side by side; those whose base is trained in the study come after the others. What has ended is left as it is."""
+        self.console.print(f"{spec.study}: {spec.question} {len(spec.parts)} parts, each a run", soft_wrap=True)
+        outcomes: list[Outcome] = []
+        with storage.lock():
+            first, second = _waves(spec.parts)
+            for parts, before in ((first, second), (second, [])):
+                outcomes.append(self._wave(spec, parts, before))
+                if outcomes[-1] == "interrupted":
+                    self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.study}`", soft_wrap=True)
+                    return "interrupted"
+        show_study(self.options.results, spec.study, self.console)
+        self.console.print(f"results: {self.options.results}  study: {storage.location}", soft_wrap=True)
+        return "failed" if "failed" in outcomes else "done"
+
+    def _wave(self, spec: study.StudySpec, parts: list[Resolved], later: list[Resolved]) -> Outcome:
+        """These parts, and the bases that later ones need."""
+        with ExitStack() as locks:
+            try:
+                jobs = [*self._bases(spec, later, locks), *(self._part(spec, part, locks) for part in parts)]
+            except KeyboardInterrupt:
+                return "interrupted"
+            return self._carry_on(jobs)
+
+    def _bases(self, spec: study.StudySpec, parts: list[Resolved], locks: ExitStack) -> Iterable[Job]:
+        wanted: dict[RunOptions, bases.BaseRun] = {}
+        for part in parts:
+            if not RunStorage(self.options.storage, study.part_run(spec.study, part)).exists():
+                dataset = prepare_data(part, self.options, self.console)
+                for name in filter(bases.is_trained, bases.names(part)):
+                    base = bases.base_run(name, part, self.options, dataset)
+                    wanted[base.options] = base
+        for options, base in wanted.items():
+            if base.run is None:
+                yield self._start(planned(options)[0], options, locks)
+            elif not base.finished:
+                yield self._open(RunStorage(options.storage, base.run), locks)
+
+    def _part(self, spec: study.StudySpec, part: Resolved, locks: ExitStack) -> Job:
+        options = spec.options_of(part)
+        storage = RunStorage(options.storage, study.part_run(spec.study, part))
+        if storage.exists():
+            return self._open(storage, locks)
+        return self._start(self._within_budget(spec, part), options, locks)
+
+    def _within_budget(self, spec: study.StudySpec, part: Resolved) -> Resolved:
+        """With what the parts before it have left of the study's time."""
+        if part.time_budget_seconds is None:
+            return part
+        runs = [RunStorage(self.options.storage, study.part_run(spec.study, other)) for other in spec.parts]
+        used = max((read_state(run).elapsed_seconds for run in runs if run.exists()), default=0.0)
+        return replace(part, time_budget_seconds=max(1.0, part.time_budget_seconds - used))
+
+    def _start(self, plan: Resolved, options: RunOptions, locks: ExitStack) -> Job:
+        dataset = prepare_data(plan, options, self.console)
+        sources = bases.prepare_bases(plan, options, dataset, self.makers, self.console)
+        spec, storage = new_run(plan, options, dataset, lambda made: bases.store_bases(sources, made, plan, self.makers))
+        locks.enter_context(storage.lock())
+        self.console.print(
+            f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({len(dataset.labels)} images)", soft_wrap=True
+        )
+        for note in notes(plan, options):
+            self.console.print(note, soft_wrap=True)
+        return Job(storage, Decisions(spec, Journal(storage)), str(dataset.path.absolute()))
+
+    def _open(self, storage: RunStorage, locks: ExitStack) -> Job:
+        spec = storage.spec()
+        locks.enter_context(storage.lock())
+        job = Job(storage, Decisions(spec, Journal(storage)), _find_data(spec, self.options.data_root, self.console))
+        if not finished(spec, job.state):
+            open_trials = ", ".join(trial.trial_id for trial in job.decisions.open_trials()) or "none"
+            self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, going on with: {open_trials}", soft_wrap=True)
+        return job
+
+    def _carry_on(self, jobs: list[Job]) -> Outcome:
+        """Work on runs to their ends or an interruption, and export them, whatever happens."""
+        from sweeps.core.runner import run_session
+
+        open_jobs = [job for job in jobs if not finished(job.spec, job.state)]
+        try:
+            with Screen(open_jobs, self.console):
+                done = not open_jobs or run_session(open_jobs, self.workers)
+        except KeyboardInterrupt:
+            # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
+            done = False
+        finally:
+            # Also after an error: what was reported is not kept from anyone.
+            for job in jobs:
+                tables.export(job.spec, job.state, self.options.results)
+        return _outcome(job.state for job in jobs) if done else "interrupted"
+
+    def _show(self, job: Job, outcome: Outcome) -> None:
+        if outcome == "interrupted":
+            self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {job.run}`", soft_wrap=True)
+            return
+        tables.show_best(self.options.results, job.run, self.console)
+        self.console.print(f"results: {self.options.results}  run: {job.storage.location}", soft_wrap=True)
+
+
+def _waves(parts: Iterable[Resolved]) -> tuple[list[Resolved], list[Resolved]]:
+    """(those that can start at once, those that start from a network which the study may train)."""
+    first = [part for part in parts if not any(bases.is_trained(name) for name in bases.names(part))]
+    return first, [part for part in parts if part not in first]
+
+
+def _name_unless_interrupted(ended: tuple[Outcome, str]) -> str:
+    outcome, name = ended
+    return "" if outcome == "interrupted" else name
+
+
+def _find_data(spec: RunSpec, root: Path, console: Console) -> str:
+    """Where this machine has the run's data set; prepared if it is not there. BadInput when it is another one."""
+    # The folder's name holds the fingerprint, so it is the same in every root.
+    for folder in (Path(spec.dataset_folder), root / Path(spec.dataset_folder).name):
+        if (folder / "dataset.json").is_file():
+            dataset = open_dataset(folder)
+            break
+    else:
+        dataset = prepare(spec.dataset_source or spec.dataset, size=spec.sweep.config({}, spec.seed).size, root=root, console=console)
+    if dataset.fingerprint != spec.dataset_fingerprint:
+        raise BadInput(
+            f"a run is resumed on the data it began with, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of "
+            f"{spec.dataset_fingerprint}: give the --data-root of the first, or prepare it from the first source by `sweeps data`"
+        )
+    return str(dataset.path.absolute())
+
+
+def _outcome(states: Iterable[RunState]) -> Outcome:
+    return "failed" if any(state.count("failed") for state in states) else "done"

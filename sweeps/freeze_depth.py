@@ -1,0 +1,20 @@
+"""How many layers to freeze?
+
+Question   Of a base trained on CIFAR-10, how many of the last layers should go on learning?
+Command    sweeps run freeze_depth --data tiny-imagenet        (--set base=half: a base trained on half of the data set's own classes)
+Cost       not yet measured on Tiny ImageNet; seven trials of 20 epochs, and the base's 50 where there is none yet
+Expected   the more layers learn, the better: 0.2071, 0.2341, 0.2659, 0.3288 with 5, 8, 13 and all 24 in the report; not yet measured here
+"""
+
+from sweeps import Sweep, choice
+
+SWEEP = Sweep(
+    question="How many layers of a trained base should go on learning?",
+    trainable="fine_tune",
+    # Counted as the report counts: half a block, a block, a block and a half, ... of three.
+    space={"unfrozen_layers": choice(0, 5, 8, 13, 16, 21, 24)},
+    fixed={"epochs": 20},
+    searcher="grid",
+    scheduler="none",
+    samples=7,
+)

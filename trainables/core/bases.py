@@ -1,0 +1,84 @@
+"""The bases of a run as files in its storage: made once, before its first trial; every worker opens them from there, on any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.core import files
+from trainables.core.config import TrainConfig
+from trainables.core.devices import claim
+from trainables.core.pretrained import IMAGENET, LEAST_SIZE, PretrainedConfig, counted_layers, features, network, start_from
+
+if TYPE_CHECKING:
+    import keras
+
+
+def store(task: dict[str, Any]) -> dict[str, Any]:
+    """Cut a base to its feature maps and write it into the run's storage. `task`: `base` (as in the settings), `size` (px), `folder` (of the run's
+    bases: a path or URI) and one source: `model` (a trial's, for `evaluation.load_model`), `file` (a .keras file), `weights` (imagenet or a file, of
+    vgg16 and inception), or none of these: random weights, nothing is written.
+
+    Gives `file` (its name, or None), `sha256` of it, `layers` (as the report counts), `parameters`; or `error`, one line: why there is no such base."""
+    claim(1, 0)
+    try:
+        base = features(_source(task))
+        start_from(base, task["size"])
+    except Exception as error:  # Keras raises a bare Exception where a download fails
+        return {"error": " ".join(str(error).split())}
+    facts = {"file": None, "sha256": None, "layers": len(counted_layers(base)), "parameters": base.count_params()}
+    if not {"model", "file", "weights"} & task.keys():
+        return facts
+    content = _as_file(base)
+    digest = hashlib.sha256(content).hexdigest()
+    system, folder = files.resolve(task["folder"])
+    name = f"{digest[:12]}.keras"
+    files.write(system, f"{folder}/{name}", content)
+    return {**facts, "file": name, "sha256": digest}
+
+
+def _source(task: dict[str, Any]) -> keras.Model:
+    import keras
+
+    if "model" in task:
+        from trainables.core.evaluation import load_model
+
+        return load_model(task["model"])
+    if "file" in task:
+        return keras.models.load_model(task["file"], compile=False)
+    size = max(task["size"], LEAST_SIZE.get(task["base"], 0))
+    return network(task["base"], size, task.get("weights"))
+
+
+def _as_file(model: keras.Model) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
+        path = Path(folder) / "base.keras"
+        model.save(path)
+        return path.read_bytes()
+
+
+def opened(config: TrainConfig, bases: Mapping[str, str]) -> keras.Model | None:
+    """The base of a trial from the files of its run (`base` in the settings -> path or URI); None: it has none, or one of random weights."""
+    if not isinstance(config, PretrainedConfig) or config.base not in bases:
+        return None
+    import keras
+
+    content = files.read(*files.resolve(bases[config.base]))
+    with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
+        path = Path(folder) / "base.keras"
+        path.write_bytes(content)
+        return keras.models.load_model(path, compile=False)
+
+
+def fetch_imagenet(names: list[str]) -> str | None:
+    """Have Keras download the ImageNet weights of these networks into its cache, where they are not yet; why that failed, in one line, or None."""
+    claim(1, 0)
+    try:
+        for name in names:
+            network(name, LEAST_SIZE[name], IMAGENET)
+    except Exception as error:  # as Keras raises it
+        return " ".join(str(error).split())
+    return None

@@ -154,6 +154,27 @@ def store_bases(sources: dict[str, dict[str, Any]], storage: RunStorage, resolve
     return stored
 
 
+def check_classes(resolved: Resolved, dataset: Dataset) -> None:
+    """BadInput when a base is to be trained on half of the classes and these are too few."""
+    if HALF in names(resolved):
+        _half(_settings(resolved), dataset)
+
+
+def _half(ours: PretrainedConfig, dataset: Dataset) -> int:
+    count = ours.classes or len(dataset.classes)
+    if count < 4:
+        raise BadInput(f"base={HALF} is trained on half of at least 4 classes, but there are {count}: give another base")
+    return count // 2
+
+
+def check_depth(resolved: Resolved, makers: Makers) -> None:
+    """BadInput when more layers are to be unfrozen than the base network has, before it is trained for hours. Other bases are asked when they are stored."""
+    own = [name for name in names(resolved) if is_trained(name)]
+    if own and "unfrozen_layers" in get_trainable(resolved.sweep.trainable).config.model_fields:
+        facts = makers.store({"base": own[0], "size": resolved.size})
+        _check_depth(resolved, own[0], facts["layers"])
+
+
 def _check_depth(resolved: Resolved, name: str, layers: int) -> None:
     searched = resolved.sweep.space.get("unfrozen_layers")
     default = getattr(_settings(resolved), "unfrozen_layers", 0)
@@ -194,10 +215,7 @@ def base_run(name: str, resolved: Resolved, options: RunOptions, dataset: Datase
     ours = _settings(resolved)
     settings: dict[str, Any] = {"size": resolved.size}
     if name == HALF:
-        count = ours.classes or len(dataset.classes)
-        if count < 4:
-            raise BadInput(f"base={HALF} is trained on half of at least 4 classes, but there are {count}: give another base")
-        settings |= {"classes": count // 2, **{key: getattr(ours, key) for key in OWN_SPLIT if getattr(ours, key) is not None}}
+        settings |= {"classes": _half(ours, dataset), **{key: getattr(ours, key) for key in OWN_SPLIT if getattr(ours, key) is not None}}
     # A run's limit of epochs is that of its base, too; its samples and seeds are not.
     if options.epochs is not None:
         settings["epochs"] = options.epochs

@@ -185,6 +185,12 @@ def prepare_data(resolved: Resolved, options: RunOptions, console: Console | Non
     return dataset
 
 
+def split_sizes(resolved: Resolved, dataset: Dataset) -> tuple[int, int, int]:
+    """Images in train, validation and test of a trial with the run's settings."""
+    parts = split_of(resolved.sweep.config({}, resolved.seed), dataset)
+    return len(parts.train), len(parts.validation), len(parts.test)
+
+
 def new_name(storage: str, sweep: str, dataset: str) -> str:
     """Of a run or a study that is given none."""
     name = f"{sweep}-{dataset}-{datetime.now(UTC):%Y%m%dT%H%M%S}"

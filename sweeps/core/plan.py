@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from data_prep import BadInput
+from sweeps.core.bases import is_trained, names
 from sweeps.core.decide import repeat_count
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, notes
@@ -18,20 +19,37 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None
     sweep = resolved.sweep
     count = trial_count(sweep, resolved.samples)
     repeated = repeat_count(count, options.seeds)
-    config = sweep.config({}, options.seed)
-    epochs = (count + repeated) * config.epochs
+    most, epochs = _epochs(resolved, count, repeated)
     lines = [
-        f"{resolved.name}: {sweep.question}",
+        f"{resolved.part or resolved.name}: {sweep.question}",
         f"trainable  {sweep.trainable} on {resolved.data} at {resolved.size} px",
+        *_bases(resolved),
         f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
         *_seeds(options, repeated),
-        f"epochs     at most {config.epochs} a trial, {epochs} in all{_stopping(resolved)}",
+        f"epochs     at most {most} a trial, {epochs} in all{_stopping(resolved)}",
         f"resources  {options.cpus} core{'s' * (options.cpus > 1)} and {resolved.gpus:g} GPUs a trial",
         "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another",
         f"time       {_expected(resolved, options, epochs)}",
     ]
     for text in [*lines, *notes(resolved, options)]:
         console.print(text, soft_wrap=True, highlight=False)
+
+
+def _epochs(resolved: Resolved, count: int, repeated: int) -> tuple[int, int]:
+    """(of one trial, of all trials), at most."""
+    sweep = resolved.sweep
+    searched = sweep.space.get("epochs")
+    most = int(max(searched.ends())) if searched else sweep.config({}, resolved.seed).epochs
+    if searched and sweep.searcher == "grid":
+        each = sorted((int(point["epochs"]) for point in Grid(sweep).points[:count]), reverse=True)
+        per_seed = repeat_count(count, 2)
+        return each[0], sum(each) + (sum(each[:per_seed]) * repeated // per_seed if repeated else 0)
+    return most, most * (count + repeated)
+
+
+def _bases(resolved: Resolved) -> list[str]:
+    found = [f"{name} (the newest run that fits, or trained first)" if is_trained(name) else name for name in names(resolved)]
+    return [f"base       {', '.join(found)}"] if found else []
 
 
 def _first(resolved: Resolved, count: int) -> str:

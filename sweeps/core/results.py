@@ -18,6 +18,7 @@ from sweeps.core.parquet import MOVE, as_table, check, table_files, upgrade, wri
 from sweeps.core.rows import rows, totals
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
+from sweeps.core.study_table import studies_markdown
 from sweeps.core.tables import ROW_OF, readme
 
 __all__ = ["best_models_table", "check_results", "check_unused", "export", "run_folder", "show_best"]
@@ -49,7 +50,7 @@ def export(spec: RunSpec, state: RunState, results: Path) -> None:
         write_text(run_folder(results, RUNS, spec) / RUN_JSON, json.dumps(run, indent=2) + "\n")
         write_text(results / README, readme())
         write_text(results / PUBLISHED, published.FILE.read_text(encoding="utf-8"))
-        write_text(results / BEST_MODELS_MD, best_models_markdown(results))
+        write_text(results / BEST_MODELS_MD, best_models_markdown(results) + studies_markdown(results))
 
 
 def _without_paths(value: Any) -> Any:

@@ -87,7 +87,7 @@ class RunStorage:
 
     def check_new(self) -> None:
         """BadInput when there is such a run already."""
-        if self.exists():
+        if self.exists() or self.is_study():
             raise BadInput(
                 f"a new run needs a new name, but there is a run {self.run!r} in {self.root}: resume it, or give another --run-name"
             )

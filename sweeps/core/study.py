@@ -7,6 +7,8 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_prep import BadInput
+from sweeps.core.decide import finished
+from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, check_options, given_settings, resolve
 from sweeps.core.storage import RunStorage
 from sweeps.core.sweep import Study
@@ -37,6 +39,12 @@ def runs(spec: StudySpec, storage: str) -> list[str]:
     """The runs of those parts that have begun."""
     names = [part_run(spec.study, part) for part in spec.parts]
     return [name for name in names if RunStorage(storage, name).exists()]
+
+
+def part_finished(spec: StudySpec, part: Resolved, storage: str) -> bool:
+    """Whether the part's run has ended and its best model is measured."""
+    run = RunStorage(storage, part_run(spec.study, part))
+    return run.exists() and finished(run.spec(), read_state(run))
 
 
 def resolve_parts(name: str, study: Study, options: RunOptions) -> list[Resolved]:

@@ -107,6 +107,13 @@ def study_markdown(results: Path, study: str) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def studies_markdown(results: Path) -> str:
+    """A section a study that is in the results; nothing where there is none."""
+    specs = map(read_json, sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}")))
+    found = sorted({spec["study"] for spec in specs if spec.get("study")})
+    return "".join(f"\n## Study {study}\n\n{study_markdown(results, study)}\n\n{FOOT}\n" for study in found)
+
+
 def show_study(results: Path, study: str, console: Console) -> None:
     """The table on the screen."""
     table = Table(title=f"Study {study}", title_justify="left", box=None, pad_edge=False, header_style="bold")

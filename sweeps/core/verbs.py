@@ -25,7 +25,12 @@ from sweeps.core.work import planned
 
 def plan(options: RunOptions, console: Console) -> None:
     """Show what a run would do."""
-    for resolved in planned(options):
+    asked = planned(options)
+    if asked.question:
+        console.print(f"{options.sweep}: {asked.question} {len(asked.parts)} parts, each a run", soft_wrap=True)
+    for number, resolved in enumerate(asked.parts):
+        if number:
+            console.print()
         show_plan(resolved, options, console)
 
 

@@ -16,7 +16,18 @@ from sweeps.core import results as tables
 from sweeps.core.decide import Decisions, finished
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
-from sweeps.core.launch import Resolved, RunOptions, check_resources, check_storage, new_name, new_run, notes, prepare_data, resolve
+from sweeps.core.launch import (
+    Resolved,
+    RunOptions,
+    check_resources,
+    check_storage,
+    new_name,
+    new_run,
+    notes,
+    prepare_data,
+    resolve,
+    split_sizes,
+)
 from sweeps.core.screen import Screen
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
@@ -27,33 +38,43 @@ from sweeps.core.sweep import Study, load_sweep
 Outcome = Literal["done", "failed", "interrupted"]
 
 
-def planned(options: RunOptions) -> list[Resolved]:
-    """What the options ask for: one run, or the parts of a study. BadInput for what can be refused without data or keras."""
+@dataclass(frozen=True)
+class Planned:
+    """What a command asks for: one run, or the parts of a study, which has a question of its own."""
+
+    parts: list[Resolved]
+    question: str | None = None
+
+
+def planned(options: RunOptions) -> Planned:
+    """BadInput for what can be refused without data or keras."""
     name, found = load_sweep(options.sweep)
-    plans = study.resolve_parts(name, found, options) if isinstance(found, Study) else [resolve(name, found, options)]
-    for plan in plans:
-        bases.check(plan, options)
+    parts = study.resolve_parts(name, found, options) if isinstance(found, Study) else [resolve(name, found, options)]
+    for part in parts:
+        bases.check(part, options)
     check_resources(options)
-    return plans
+    return Planned(parts, found.question if isinstance(found, Study) else None)
 
 
 def run(options: RunOptions, console: Console) -> Outcome:
     """A new run or study, to its end or an interruption."""
     from sweeps.core.runner import check_address, cluster
 
-    plans = planned(options)
+    plan = planned(options)
     check_address(options.address)
     tables.check_results(options.results)
     check_storage(options)
     if options.run_name:
-        for name in [options.run_name, *(study.part_run(options.run_name, plan) for plan in plans if plan.part)]:
+        for name in [options.run_name, *(study.part_run(options.run_name, part) for part in plan.parts if part.part)]:
             tables.check_unused(options.results, name)
-    for plan in plans:
-        prepare_data(plan, options, console)
-    with cluster(options.address, options.cpus, plans[0].gpus) as workers:
+    for part in plan.parts:
+        bases.check_classes(part, prepare_data(part, options, console))
+    with cluster(options.address, options.cpus, plan.parts[0].gpus) as workers:
         work = Work(options, workers, console)
-        plans = [bases.prepare_weights(plan, work.makers, console) for plan in plans]
-        return work.new_study(plans) if plans[0].part else work.new_run(plans[0])[0]
+        parts = [bases.prepare_weights(part, work.makers, console) for part in plan.parts]
+        for part in parts:
+            bases.check_depth(part, work.makers)
+        return work.new_study(plan.question, parts) if plan.question else work.new_run(parts[0])[0]
 
 
 def resume(name: str, options: RunOptions, console: Console) -> Outcome:
@@ -81,6 +102,13 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console) ->
     from sweeps.core.runner import cluster
 
     spec = study.load(storage)
+    if all(study.part_finished(spec, part, options.storage) for part in spec.parts):
+        # It may have been killed between its last row and its export.
+        for name in study.runs(spec, options.storage):
+            run = RunStorage(options.storage, name)
+            tables.export(run.spec(), read_state(run), options.results)
+        console.print(f"{spec.study} is finished: nothing to do. `sweeps best {spec.study}` shows its table.", soft_wrap=True)
+        return _outcome(read_state(RunStorage(options.storage, name)) for name in study.runs(spec, options.storage))
     spec = spec.model_copy(
         update={
             "options": replace(
@@ -115,9 +143,16 @@ class Work:
         )
 
     def _train_base(self, options: RunOptions) -> str:
-        (plan,) = planned(options)
-        prepare_data(plan, options, self.console)
-        return _name_unless_interrupted(Work(options, self.workers, self.console).new_run(plan))
+        return _name_unless_interrupted(Work(options, self.workers, self.console).new_run(self._plan_of_base(options)))
+
+    def _plan_of_base(self, options: RunOptions) -> Resolved:
+        """The base's run, its data prepared. BadInput when that cannot be had."""
+        try:
+            (plan,) = planned(options).parts
+            prepare_data(plan, options, self.console)
+        except BadInput as error:
+            raise BadInput(f"the base needs its data set, but {error}; or start from another base: --set base={bases.HALF}") from None
+        return plan
 
     def new_run(self, plan: Resolved) -> tuple[Outcome, str]:
         """A run of its own; gives its outcome and name."""
@@ -138,14 +173,13 @@ class Work:
             self._show(job, outcome)
             return outcome, name
 
-    def new_study(self, plans: list[Resolved]) -> Outcome:
+    def new_study(self, question: str, parts: list[Resolved]) -> Outcome:
         """A study and its runs."""
-        name = self.options.run_name or new_name(self.options.storage, plans[0].name, plans[0].data.partition(":")[0])
+        first = parts[0]
+        name = self.options.run_name or new_name(self.options.storage, first.name, first.data.partition(":")[0])
         storage = RunStorage(self.options.storage, name)
-        _, found = load_sweep(self.options.sweep)
-        spec = study.StudySpec(
-            study=name, question=found.question, parts=tuple(replace(plan, study=name) for plan in plans), options=self.options
-        )
+        own = tuple(replace(part, study=name) for part in parts)
+        spec = study.StudySpec(study=name, question=question, parts=own, options=self.options)
         study.create(storage, spec)
         return self.go_through(spec, storage)
 
@@ -183,7 +217,7 @@ class Work:
                     wanted[base.options] = base
         for options, base in wanted.items():
             if base.run is None:
-                yield self._start(planned(options)[0], options, locks)
+                yield self._start(self._plan_of_base(options), options, locks)
             elif not base.finished:
                 yield self._open(RunStorage(options.storage, base.run), locks)
 
@@ -207,9 +241,8 @@ class Work:
         sources = bases.prepare_bases(plan, options, dataset, self.makers, self.console)
         spec, storage = new_run(plan, options, dataset, lambda made: bases.store_bases(sources, made, plan, self.makers))
         locks.enter_context(storage.lock())
-        self.console.print(
-            f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({len(dataset.labels)} images)", soft_wrap=True
-        )
+        images = sum(split_sizes(plan, dataset))
+        self.console.print(f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({images} images)", soft_wrap=True)
         for note in notes(plan, options):
             self.console.print(note, soft_wrap=True)
         return Job(storage, Decisions(spec, Journal(storage)), str(dataset.path.absolute()))

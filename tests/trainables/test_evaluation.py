@@ -98,6 +98,8 @@ def task(dataset: Dataset, folder: str, epoch: int, **settings: Any) -> dict[str
     return {
         "trainable": "cnn",
         "config": {**SETTINGS, **settings},
+        "class_count": settings.get("classes") or 10,
+        "bases": {},
         "dataset_folder": str(dataset.path),
         "checkpoints": folder,
         "epoch": epoch,
@@ -115,7 +117,7 @@ def test_evaluate(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) ->
     # 1,797 images: 30 % are test, and 10 % of the others validation.
     assert {name: measured["images"] for name, measured in found["splits"].items()} == {"train": 1132, "validation": 126, "test": 539}
     rows = split(digits16.labels, seed=4)
-    model = load_model("cnn", SETTINGS, 10, folder, 2)
+    model = load_model(task(digits16, folder, epoch=2))
     for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
         probabilities = model.predict(digits16.images[part], verbose=0).astype(np.float64)
         measured, labels = found["splits"][name], digits16.labels[part]
@@ -232,7 +234,7 @@ print(json.dumps([names, model.count_params(), found, direct, before, [n for n i
 def test_any_keras_loads_what_is_saved(digits16: Dataset, with_recipe: tuple[Training, str], tmp_path: Path) -> None:
     """Raw images in, no object of ours in it, nothing random at inference, and compiled with plain cross-entropy: it can be trained further."""
     one, folder = with_recipe
-    load_model("cnn", RECIPE, 10, folder, 1).save(tmp_path / "model.keras")
+    load_model(task(digits16, folder, epoch=1, **RECIPE)).save(tmp_path / "model.keras")
     images = digits16.images[:8]
     np.save(tmp_path / "images.npy", images)
     names, count, found, direct, before, ours = in_new_process(BY_ANY_KERAS, str(tmp_path / "model.keras"), str(tmp_path / "images.npy"))
@@ -253,6 +255,6 @@ def test_the_epoch_must_be_there(digits16: Dataset, trial: tuple[str, list[dict[
 
 def test_predict_in_parts(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) -> None:
     """More rows than a batch of evaluation, in the order asked for."""
-    model = load_model("cnn", SETTINGS, 10, trial[0], 5)
+    model = load_model(task(digits16, trial[0], epoch=5))
     rows = np.random.default_rng(0).permutation(len(digits16.labels))[:600]
     np.testing.assert_allclose(predict(model, digits16.images, rows), model.predict(digits16.images[rows], verbose=0), atol=1e-6)

@@ -42,6 +42,7 @@ def task_of(dataset: Dataset, folder: Path, trial: int = 0, reported: int = 0, *
         "reported": reported,
         "trainable": "cnn",
         "dataset_folder": str(dataset.path),
+        "bases": {},
         "checkpoints": str(folder),
         "cpus": 1,
         "gpus": 0,

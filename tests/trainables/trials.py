@@ -20,6 +20,8 @@ from data_prep import Dataset
 from trainables import get_trainable
 
 if TYPE_CHECKING:
+    import keras
+
     from trainables.core.training import Arrays, Training
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +57,20 @@ def training(dataset: Dataset, **settings: Any) -> Training:
 
     cnn = get_trainable("cnn")
     return Training(cnn, cnn.config(**{**TINY, **settings}), dataset)
+
+
+def trial_of(name: str, dataset: Dataset, base: keras.Model | None = None, **settings: Any) -> Training:
+    """A trial of any experiment at its start, at the data set's size."""
+    warm()
+    from trainables.core.training import Training
+
+    trainable = get_trainable(name)
+    return Training(trainable, trainable.config(size=dataset.images.shape[1], **settings), dataset, base)
+
+
+def shapes(layers: list[Any]) -> list[tuple[str, tuple[int, ...], int]]:
+    """As the report prints a network: layer, shape of its output without the batch, parameters."""
+    return [(type(layer).__name__, tuple(layer.output.shape[1:]), layer.count_params()) for layer in layers]
 
 
 def metrics(result: dict[str, Any]) -> dict[str, Any]:

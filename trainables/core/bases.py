@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ def store(task: dict[str, Any]) -> dict[str, Any]:
         base = features(_source(task))
         start_from(base, task["size"])
     except Exception as error:  # Keras raises a bare Exception where a download fails
-        return {"error": " ".join(str(error).split())}
+        return {"error": _one_line(error)}
     facts = {"file": None, "sha256": None, "layers": len(counted_layers(base)), "parameters": base.count_params()}
     if not {"model", "file", "weights"} & task.keys():
         return facts
@@ -80,5 +81,11 @@ def fetch_imagenet(names: list[str]) -> str | None:
         for name in names:
             network(name, LEAST_SIZE[name], IMAGENET)
     except Exception as error:  # as Keras raises it
-        return " ".join(str(error).split())
+        return _one_line(error)
     return None
+
+
+def _one_line(error: Exception) -> str:
+    """Its text without Keras' colours, and what was handed to the layer that raised it."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("Arguments received by")[0]
+    return " ".join(text.split())

@@ -84,7 +84,8 @@ def explain(error: ValidationError, model: type[BaseModel], what: str) -> str:
     if problem["type"] == "missing":
         return f"{what} needs {key!r}, which is not given: add it"
     rule = problem["msg"].removeprefix("Value error, ")
-    rule = rule.removeprefix("Input should be ")
+    for start in ("Input should ", "String should "):
+        rule = rule.removeprefix(start)
     if problem["type"] == "value_error":
         return f"{what}: {key + ': ' if '.' in key else ''}{rule}"
-    return f"{what}: {key} must be {rule}, but got {problem['input']!r}: give another {key}"
+    return f"{what}: {key} must {rule}, but got {problem['input']!r}: give another {key}"

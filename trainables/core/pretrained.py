@@ -78,13 +78,26 @@ def _draw(model: keras.Model) -> None:
 
 
 def features(model: keras.Model) -> keras.Model:
-    """The part up to the last feature map (N x H x W x C): of the report's base that is the last dropout. ValueError when there is none."""
+    """The part up to the last feature map (N x H x W x C): of the report's base that is the last dropout. ValueError when there is none.
+
+    Networks inside it are taken apart into their layers, so that these can be counted and frozen; ValueError when that cannot be done."""
     import keras
 
-    maps = [layer for layer in model.layers if len(layer.output.shape) == 4]
-    if len(maps) < 2:  # the first is the input
+    maps: list[Any] = []
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return _through(layer, args[0], call)
+        output = layer(*args, **kwargs)
+        if len(getattr(output, "shape", ())) == 4 and not isinstance(layer, keras.layers.Rescaling):
+            maps.append(output)
+        return output
+
+    images = keras.Input(model.inputs[0].shape[1:])
+    _through(model, images, call)
+    if not maps:
         raise ValueError("a base is a network with feature maps (N x H x W x C), but this one has none")
-    return keras.Model(model.inputs[0], maps[-1].output)
+    return keras.Model(images, maps[-1])
 
 
 def counted_layers(base: keras.Model) -> list[keras.Layer]:
@@ -98,6 +111,7 @@ def start_from(base: keras.Model, size: int, unfrozen_layers: int = 0) -> keras.
     """The base for images of `size` px with its last `unfrozen_layers` (as counted) trainable and the rest frozen, in inference mode for good.
 
     It shares the weights of `base`. ValueError when it has fewer layers, or does not take images of that size."""
+    import keras
 
     counted = counted_layers(base)
     if unfrozen_layers > len(counted):
@@ -109,7 +123,8 @@ def start_from(base: keras.Model, size: int, unfrozen_layers: int = 0) -> keras.
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return args[0] if id(layer) not in trainable and _is_noise(layer) else layer(*args, **kwargs)
 
-    return _again(base, size, call)
+    images = keras.Input((size, size, 3))
+    return keras.Model(images, _through(base, images, call))
 
 
 def _is_noise(layer: Any) -> bool:
@@ -117,8 +132,23 @@ def _is_noise(layer: Any) -> bool:
     return "training" in inspect.signature(layer.call).parameters and not layer.weights
 
 
-def _again(model: keras.Model, size: int, call: Callable[..., Any]) -> keras.Model:
+def _through(model: keras.Model, images: Any, call: Callable[..., Any]) -> Any:
+    """What `images` become in the same layers, each called by `call(layer, *tensors)`."""
     import keras
 
-    images = keras.Input((size, size, 3))
-    return keras.models.clone_model(model, input_tensors=images, clone_function=lambda layer: layer, call_function=call)
+    if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
+        raise ValueError(f"a base is made of layers, from one tensor to one, but {model.name!r} in it is not")
+    # The model's layers as a graph (a Sequential is only a list of them), and a mark at its end: of a network inside another, what
+    # `clone_model` gives is not connected to `images`.
+    end = keras.layers.Identity()
+    graph = keras.Model(model.inputs[0], end(model.outputs[0]))
+    results: list[Any] = []
+
+    def marked(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if layer is not end:
+            return call(layer, *args, **kwargs)
+        results.append(args[0])
+        return args[0]
+
+    keras.models.clone_model(graph, input_tensors=images, clone_function=lambda layer: layer, call_function=marked)
+    return results[0]

@@ -20,7 +20,7 @@ TOO_SMALL = (
 def resolved(space: dict[str, Distribution], **fixed: float) -> Resolved:
     sweep = Sweep(question="How much data?", trainable="cnn", space=space, fixed={"size": 8, **fixed}, searcher="random", scheduler="none")
     sweep.check()
-    return Resolved(name="mine", sweep=sweep, data="digits", samples=1, size=8, gpus=0, time_budget_seconds=None)
+    return Resolved(name="mine", sweep=sweep, data="digits", samples=1, size=8, seed=0, gpus=0, time_budget_seconds=None)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_a_users_own_file(tmp_path: Path) -> None:
     file = tmp_path / "my_sweep.py"
     file.write_text("from sweeps import Sweep, choice\nSWEEP = Sweep(question='q', trainable='cnn', space={'depth': choice(1, 2)})\n")
     name, made = load_sweep(str(file))
+    assert isinstance(made, Sweep)
     assert (name, made.space) == ("my_sweep", {"depth": choice(1, 2)})
 
 
@@ -127,7 +128,9 @@ def test_a_users_file_imports_what_stands_beside_it(tmp_path: Path) -> None:
         "SWEEP = Sweep(question='q', trainable='cnn', space={'depth': choice(*DEPTHS)})\n"
     )
     before = list(sys.path)
-    assert load_sweep(str(file))[1].space == {"depth": choice(1, 2)}
+    _, made = load_sweep(str(file))
+    assert isinstance(made, Sweep)
+    assert made.space == {"depth": choice(1, 2)}
     assert sys.path == before
 
 

@@ -5,32 +5,42 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.core.decide import RESULT_KEYS, Decisions, last_line
+from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.storage import RunStorage
 from sweeps.core.tune import JournalCallback, JournalScheduler, JournalSearcher
 from tests.sweeps import runs
 
-SPEC = runs.spec("run", samples=2)
 
-
-@pytest.fixture
-def storage(tmp_path: Path) -> RunStorage:
-    made = RunStorage(str(tmp_path), "run")
-    made.create(SPEC)
-    return made
-
-
-@pytest.fixture
-def decisions(storage: RunStorage) -> Decisions:
+def a_job(folder: Path, run: str, **changes: Any) -> Job:
+    """A run in a session that has just begun."""
+    storage = RunStorage(str(folder), run)
+    spec = runs.spec(run, **{"samples": 2, **changes})
+    storage.create(spec)
     journal = Journal(storage)
     journal.append("session", workers=1)
-    return Decisions(SPEC, journal)
+    return Job(storage, Decisions(spec, journal), f"/data/of-{run}")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return a_job(tmp_path, "run")
+
+
+def kinds(job: Job) -> list[str]:
+    return [row["kind"] for row in job.decisions.journal.rows]
+
+
+def tune_trial(run: str, index: int, **more: Any) -> SimpleNamespace:
+    """What Tune hands over; of its configuration the session reads the run and the trial."""
+    return SimpleNamespace(config={"run": run, "trial": index}, **more)
 
 
 def a_result(epoch: int) -> dict[str, object]:
@@ -38,46 +48,101 @@ def a_result(epoch: int) -> dict[str, object]:
     return {key: full[key] for key in RESULT_KEYS} | {"training_iteration": epoch, "time_total_s": 1.0}
 
 
-def test_open_trials_first_then_new_ones_then_no_more(decisions: Decisions, storage: RunStorage) -> None:
-    known = decisions.suggest()
-    searcher = JournalSearcher(decisions, storage)
-    task = {"trial": 1, "config": known.config, "reported": 0, "checkpoints": f"{storage.folder}/checkpoints/00001"}
+def test_open_trials_first_then_new_ones_then_no_more(job: Job) -> None:
+    known = job.decisions.suggest()
+    searcher = JournalSearcher([job])
+    task = {
+        "run": "run",
+        "trainable": "cnn",
+        "dataset_folder": "/data/of-run",
+        "bases": {},
+        "trial": 1,
+        "config": known.config,
+        "reported": 0,
+        "checkpoints": f"{job.storage.folder}/checkpoints/00001",
+    }
     assert searcher.suggest("a") == task
     assert searcher.suggest("b")["trial"] == 2
     assert searcher.suggest("c") == Searcher.FINISHED
-    assert [row["kind"] for row in decisions.journal.rows] == ["session", "suggest", "suggest"]
+    assert kinds(job) == ["session", "suggest", "suggest"]
 
 
-def test_a_result_is_written_before_the_verdict(decisions: Decisions) -> None:
-    decisions.suggest()
-    trial = SimpleNamespace(config={"trial": 1})
-    scheduler = JournalScheduler(decisions)
-    last = decisions.state.trials[1].config["epochs"]
-    assert scheduler.on_trial_result(None, trial, a_result(1)) == TrialScheduler.CONTINUE
-    assert scheduler.on_trial_result(None, trial, a_result(last)) == TrialScheduler.STOP
-    assert [row["kind"] for row in decisions.journal.rows] == ["session", "suggest", "result", "result", "end"]
-    assert "training_iteration" not in decisions.journal.rows[2]
+def test_a_result_is_written_before_the_verdict(job: Job) -> None:
+    job.decisions.suggest()
+    scheduler = JournalScheduler([job])
+    last = job.state.trials[1].config["epochs"]
+    assert scheduler.on_trial_result(None, tune_trial("run", 1), a_result(1)) == TrialScheduler.CONTINUE
+    assert scheduler.on_trial_result(None, tune_trial("run", 1), a_result(last)) == TrialScheduler.STOP
+    assert kinds(job) == ["session", "suggest", "result", "result", "end"]
+    assert "training_iteration" not in job.decisions.journal.rows[2]
 
 
-def test_a_diverged_trial_stops_as_failed(decisions: Decisions) -> None:
-    decisions.suggest()
-    trial = SimpleNamespace(config={"trial": 1})
+def test_a_diverged_trial_stops_as_failed(job: Job) -> None:
+    job.decisions.suggest()
     told = {"diverged": "diverged: train_loss is nan in epoch 1; a lower learning_rate may help"}
-    assert JournalScheduler(decisions).on_trial_result(None, trial, told) == TrialScheduler.STOP
-    assert (decisions.state.trials[1].status, decisions.state.trials[1].error) == ("failed", told["diverged"])
+    assert JournalScheduler([job]).on_trial_result(None, tune_trial("run", 1), told) == TrialScheduler.STOP
+    assert (job.state.trials[1].status, job.state.trials[1].error) == ("failed", told["diverged"])
 
 
-def test_a_worker_that_never_started_has_a_reason(decisions: Decisions, tmp_path: Path) -> None:
-    decisions.suggest()
+def test_a_worker_that_never_started_has_a_reason(job: Job, tmp_path: Path) -> None:
+    job.decisions.suggest()
     file = tmp_path / "error.txt"
     file.write_text("Failure # 1\nTraceback\n  ...\nValueError: no\n\n")
-    JournalCallback(decisions).on_trial_error(1, [], SimpleNamespace(config={"trial": 1}, error_file=str(file)))
-    assert decisions.state.trials[1].error == "ValueError: no"
+    JournalCallback([job]).on_trial_error(1, [], tune_trial("run", 1, error_file=str(file)))
+    assert job.state.trials[1].error == "ValueError: no"
 
 
-def test_what_tune_pickles_is_nothing(decisions: Decisions, storage: RunStorage) -> None:
-    for part in (JournalSearcher(decisions, storage), JournalScheduler(decisions), JournalCallback(decisions)):
+def test_what_tune_pickles_is_nothing(job: Job) -> None:
+    for part in (JournalSearcher([job]), JournalScheduler([job]), JournalCallback([job])):
         assert b"journal.jsonl" not in pickle.dumps(part)
+
+
+def handed_out(searcher: JournalSearcher) -> tuple[str, int]:
+    task = searcher.suggest("any")
+    return task["run"], task["trial"]
+
+
+def test_side_by_side_what_is_open_comes_first_then_one_run_after_the_other(tmp_path: Path) -> None:
+    one, two = a_job(tmp_path, "one"), a_job(tmp_path, "two")
+    for job in (one, two, two):
+        job.decisions.suggest()
+    searcher = JournalSearcher([one, two])
+    assert [handed_out(searcher) for _ in range(4)] == [("one", 1), ("two", 1), ("two", 2), ("one", 2)]
+    assert searcher.suggest("any") == Searcher.FINISHED
+    folders = {searcher.jobs[n].training(job.state.trials[1])["dataset_folder"] for n, job in enumerate((one, two))}
+    assert folders == {"/data/of-one", "/data/of-two"}
+
+
+def test_side_by_side_a_run_that_waits_does_not_hold_the_other_up(tmp_path: Path) -> None:
+    """Two seeds: the repeat of a run waits for its search, and meanwhile the other run has its turn."""
+    one, two = a_job(tmp_path, "one", samples=1, seeds=2), a_job(tmp_path, "two", samples=1)
+    searcher, scheduler = JournalSearcher([one, two]), JournalScheduler([one, two])
+    assert [handed_out(searcher) for _ in range(2)] == [("one", 1), ("two", 1)]
+    assert searcher.suggest("any") is None, "the first waits, the second is through: ask again later"
+    last = one.state.trials[1].config["epochs"]
+    assert scheduler.on_trial_result(None, tune_trial("two", 1), a_result(last)) == TrialScheduler.STOP
+    assert searcher.suggest("any") is None, "an end of the other run is no end of this one's search"
+    assert scheduler.on_trial_result(None, tune_trial("one", 1), a_result(last)) == TrialScheduler.STOP
+    assert handed_out(searcher) == ("one", 2)
+    assert one.state.trials[2].repeat_of == 1
+    assert searcher.suggest("any") == Searcher.FINISHED
+
+
+def test_side_by_side_each_row_goes_to_the_journal_of_its_run(tmp_path: Path) -> None:
+    one, two = a_job(tmp_path, "one"), a_job(tmp_path, "two")
+    for job in (one, two):
+        job.decisions.suggest()
+    scheduler, callback = JournalScheduler([one, two]), JournalCallback([one, two])
+    callback.on_trial_start(1, [], tune_trial("two", 1))
+    assert (kinds(one), kinds(two)) == (["session", "suggest"], ["session", "suggest", "start"])
+    scheduler.on_trial_result(None, tune_trial("two", 1), a_result(1))
+    scheduler.on_trial_result(None, tune_trial("one", 1), {"diverged": "no"})
+    callback.on_trial_error(1, [], tune_trial("two", 1, error_file=None))
+    assert kinds(one) == ["session", "suggest", "end"]
+    assert kinds(two) == ["session", "suggest", "start", "result", "end"]
+    assert (one.state.trials[1].error, two.state.trials[1].error) == ("no", "the worker gave no reason")
+    read = [Journal(RunStorage(str(tmp_path), run)).rows for run in ("one", "two")]
+    assert read == [one.decisions.journal.rows, two.decisions.journal.rows], "on disk, too"
 
 
 def test_last_line() -> None:

@@ -210,7 +210,7 @@ def test_what_has_no_feature_maps_is_refused() -> None:
 def test_what_cannot_be_taken_apart_is_refused() -> None:
     import keras
 
-    class Opaque(keras.Model):
+    class Opaque(keras.Model):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(name="opaque")
             self.inner = keras.layers.Conv2D(4, 3)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
 from data_prep import Dataset
-from tests.trainables.trials import assert_same_arrays, metrics, training
+from tests.trainables.trials import assert_same_arrays, metrics, training, trial_of, warm
+from trainables import get_trainable
+from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.steps import train_steps
 from trainables.core.training import Training, batches
@@ -106,6 +109,54 @@ def test_resume_is_exact_with_every_setting(digits16: Dataset, tmp_path: Path) -
     rates = [result["learning_rate"] for result in expected]
     assert rates[0] < max(rates)
     assert rates[-1] < rates[-2] < max(rates) <= 1e-3
+
+
+@pytest.fixture(scope="module")
+def base_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The base network with random weights, as a run stores it: 22 layers, as 8 px are not pooled thrice."""
+    warm()
+    from trainables.core.pretrained import features, network
+
+    path = tmp_path_factory.mktemp("base") / "base.keras"
+    features(network("cifar10", 8, None)).save(path)
+    return str(path)
+
+
+ON_A_BASE: list[tuple[str, dict[str, Any]]] = [
+    ("transfer", {"schedule": "cosine", "epochs": 3}),
+    ("fine_tune", {"unfrozen_layers": 8, "augmentation": "flip_shift"}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), ON_A_BASE, ids=["transfer", "fine_tune"])
+def test_resume_is_exact_on_a_base(digits8: Dataset, base_file: str, tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
+    """Also where other trials were before: the generators in a base are drawn when it is loaded, from the trial's seed."""
+    settings = {**settings, "classes": 2, "images": 119, "batch_size": 25, "dense_units": 8, "seed": 5}
+    config = get_trainable(name).config(size=8, **settings)
+
+    def start() -> Training:
+        keras.utils.set_random_seed(len(started))
+        started.append(trial_of(name, digits8, opened(config, {"cifar10": base_file}), **settings))
+        return started[-1]
+
+    started: list[Training] = []
+    calm, first = start(), start()
+    assert_same_arrays(calm.state(), first.state())
+    assert len(first.split.train) == 75
+    generators = [key for key, value in first.state().items() if key.startswith("model") and value.dtype.kind in "iu"]
+    assert len(generators) == {"transfer": 1, "fine_tune": 3 + 2}[name]
+    expected = epochs(calm, 3)
+    before = epochs(first, 1)
+    store = CheckpointStore(str(tmp_path / "trial"))
+    store.save(first.state(), first.history, 1)
+    # In the middle of its second epoch.
+    train_steps(first.model, [first.gather(first.split.train[:25])])
+    stored = store.load_newest()
+    assert stored
+    resumed = start()
+    resumed.restore(*stored)
+    assert before + epochs(resumed, 2) == expected
+    assert_same_arrays(resumed.state(), calm.state())
 
 
 def test_it_trains_on_a_part(digits16: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from data_prep import BadInput, Dataset
@@ -180,6 +181,32 @@ def test_the_next_trial_is_as_in_a_new_worker(task: Task) -> None:
     assert new.training
     assert_same_arrays(used.training.state(), new.training.state())
     assert (store_of(task()).epochs(), store_of(task("second")).epochs()) == ([1], [1, 2])
+
+
+def test_it_opens_the_base_of_its_run(digits16: Dataset, task: Task, tmp_path: Path) -> None:
+    """As every trial of the run does, in whatever process: what it trains on the base is its own."""
+    warm()
+    from trainables.core.pretrained import features, network
+
+    path = tmp_path / "base.keras"
+    base = features(network("cifar10", 16, None))
+    base.save(path)
+    settings = {"size": 16, "classes": 2, "images": 100, "dense_units": 8, "unfrozen_layers": 2}
+    fine_tune = {"trainable": "fine_tune", "config": settings, "bases": {"cifar10": str(path)}}
+    used = Worker(config={**task(), **fine_tune})
+    first = used.step()
+    assert (first["parameters"], first["trainable_parameters"]) == (288_800 + 8 * 129 + 9 * 2, 8 * 129 + 9 * 2)
+    assert used.training
+    found = [np.asarray(variable) for variable in used.training.model.variables]
+    for weight in base.get_weights():
+        assert any(weight.shape == value.shape and (weight == value).all() for value in found)
+    assert used.reset_config({**task("second", trial=1), **fine_tune}) is True
+    assert metrics(used.step()) == metrics(first)
+
+    path.unlink()
+    assert used.reset_config({**task("third", trial=2), **fine_tune}) is True
+    with pytest.raises(FileNotFoundError, match=r"base\.keras"):
+        used.step()
 
 
 def test_what_fails_waits_for_a_step(task: Task) -> None:

@@ -62,12 +62,16 @@ def _as_file(model: keras.Model) -> bytes:
 
 
 def opened(config: TrainConfig, bases: Mapping[str, str]) -> keras.Model | None:
-    """The base of a trial from the files of its run (`base` in the settings -> path or URI); None: it has none, or one of random weights."""
+    """The base of a trial from the files of its run (`base` in the settings -> path or URI); None: it has none, or one of random weights.
+
+    The generators of its dropouts are drawn from the trial's seed."""
     if not isinstance(config, PretrainedConfig) or config.base not in bases:
         return None
     import keras
 
     content = files.read(*files.resolve(bases[config.base]))
+    # A file does not hold the generators: Keras draws new ones while it loads. Not from the seed itself, as the head's own are drawn from that.
+    keras.utils.set_random_seed((config.seed + 1) % 2**32)
     with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
         path = Path(folder) / "base.keras"
         path.write_bytes(content)

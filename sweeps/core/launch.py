@@ -194,8 +194,8 @@ def split_sizes(resolved: Resolved, dataset: Dataset) -> tuple[int, int, int]:
 def new_name(storage: str, sweep: str, dataset: str) -> str:
     """Of a run or a study that is given none."""
     name = f"{sweep}-{dataset}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    candidates = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
-    return next(free for free in candidates if not RunStorage(storage, free).exists())
+    places = (RunStorage(storage, name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(place.run for place in places if not (place.exists() or place.is_study()))
 
 
 def new_run(

@@ -65,7 +65,6 @@ def load(storage: RunStorage) -> StudySpec:
     try:
         return StudySpec.model_validate_json(storage.read_study())
     except ValidationError as error:
-        first = str(error).splitlines()
-        raise BadInput(
-            f"study.json must be one that this version wrote, but that of {storage.run} is not ({' '.join(first[1:3])}): restore it"
-        ) from None
+        problem = error.errors()[0]
+        why = " ".join([*(str(place) for place in problem["loc"]), problem["msg"]])
+        raise BadInput(f"study.json must be one that this version wrote, but that of {storage.run} is not ({why}): restore it") from None

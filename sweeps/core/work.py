@@ -66,6 +66,7 @@ def run(options: RunOptions, console: Console) -> Outcome:
     check_storage(options)
     if options.run_name:
         for name in [options.run_name, *(study.part_run(options.run_name, part) for part in plan.parts if part.part)]:
+            RunStorage(options.storage, name).check_new()
             tables.check_unused(options.results, name)
     for part in plan.parts:
         bases.check_classes(part, prepare_data(part, options, console))

@@ -214,19 +214,23 @@ def base_run(name: str, resolved: Resolved, options: RunOptions, dataset: Datase
     have. BadInput when the data set cannot be halved."""
     ours = _settings(resolved)
     settings: dict[str, Any] = {"size": resolved.size}
+    own = name in (HALF, resolved.data)
+    if own:
+        settings |= {key: getattr(ours, key) for key in OWN_SPLIT if getattr(ours, key) is not None}
     if name == HALF:
-        settings |= {"classes": _half(ours, dataset), **{key: getattr(ours, key) for key in OWN_SPLIT if getattr(ours, key) is not None}}
+        settings["classes"] = _half(ours, dataset)
     # A run's limit of epochs is that of its base, too; its samples and seeds are not.
     if options.epochs is not None:
         settings["epochs"] = options.epochs
     written = tuple(f"{key}={value}" for key, value in settings.items())
     data = resolved.data if name == HALF else name
     new = replace(options, sweep=SWEEP, data=data, samples=None, epochs=None, seeds=1, run_name=None, settings=written)
-    run, done = _newest(new, get_trainable(SWEEP).config(**settings))
+    run, done = _newest(new, get_trainable(SWEEP).config(**settings), dataset.fingerprint if own else None)
     return BaseRun(name, new, run, done)
 
 
-def _newest(new: RunOptions, config: TrainConfig) -> tuple[str | None, bool]:
+def _newest(new: RunOptions, config: TrainConfig, fingerprint: str | None) -> tuple[str | None, bool]:
+    """`fingerprint`: of a data set that is the run's own, which the same name may have had other images under."""
     for name in reversed(run_names(new.storage)):
         storage = RunStorage(new.storage, name)
         try:
@@ -234,6 +238,8 @@ def _newest(new: RunOptions, config: TrainConfig) -> tuple[str | None, bool]:
         except BadInput:
             continue  # a damaged run is no base; `sweeps status` names it
         if spec.sweep.trainable != SWEEP or spec.dataset_source != new.data or storage.in_use():
+            continue
+        if fingerprint not in (None, spec.dataset_fingerprint):
             continue
         its = spec.sweep.config({}, spec.seed)
         same = all(getattr(its, key) == getattr(config, key) for key in ("size", "classes", *OWN_SPLIT))

@@ -219,6 +219,9 @@ def base_run(name: str, resolved: Resolved, options: RunOptions, dataset: Datase
         settings |= {key: getattr(ours, key) for key in OWN_SPLIT if getattr(ours, key) is not None}
     if name == HALF:
         settings["classes"] = _half(ours, dataset)
+        if ours.images is not None:
+            # Half of the classes may have fewer.
+            settings["images"] = min(ours.images, int((dataset.labels < settings["classes"]).sum()))
     # A run's limit of epochs is that of its base, too; its samples and seeds are not.
     if options.epochs is not None:
         settings["epochs"] = options.epochs

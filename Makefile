@@ -12,10 +12,10 @@ test: $(READY)  ## all tests that need no cluster of real machines
 	$(BIN)/python -m pytest $(if $(CI),-q)
 
 # JAX's convolutions are slow on a CPU and compiling is most of it: without optimization, and each program once.
-test-jax: $(READY)  ## training, augmentation and evaluation on JAX
+test-jax: $(READY)  ## training, augmentation, evaluation and freezing on JAX
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-	$(BIN)/python -m pytest $(if $(CI),-q) $(addprefix tests/trainables/test_,training.py schedule.py augmentation.py evaluation.py)
+	$(BIN)/python -m pytest $(if $(CI),-q) $(addprefix tests/trainables/test_,training.py schedule.py augmentation.py evaluation.py pretrained.py fine_tune.py)
 
 check: $(READY)  ## style, format and types
 	$(BIN)/ruff check $(if $(CI),--quiet) .

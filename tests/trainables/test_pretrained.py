@@ -271,6 +271,7 @@ def test_least_sizes_are_taken() -> None:
         assert checked(get_trainable("transfer").config, {"base": base, "size": size}, "transfer").size == size
 
 
+@pytest.mark.tensorflow  # on JAX compiling VGG16 takes 17 s
 def test_random_weights_keep_a_signal() -> None:
     """The features of other images are others; with Keras' own draw those of InceptionV3 are nearly constant."""
     import keras

@@ -215,3 +215,18 @@ def test_one_line_says_why_there_is_none(trained: tuple[Training, dict[str, Any]
     assert errors["no maps"] == "a base is a network with feature maps (N x H x W x C), but this one has none"
     assert "Computed output size would be zero or negative" in errors["too small"]
     assert not folder.exists()
+
+
+def test_a_base_and_a_head_have_no_name_in_common(tmp_path: Path) -> None:
+    """Keras numbers names by process: a head that is built where nothing was built before has those that the base had when it was."""
+    import keras
+
+    base, fine_tune = get_trainable("base"), get_trainable("fine_tune")
+    settings = fine_tune.config(base="mine", size=16, unfrozen_layers=24)
+    keras.utils.clear_session()
+    features(base.build(base.config(size=16), 10)).save(tmp_path / "base.keras")
+    keras.utils.clear_session()
+    # Without names of its own for the base: "The name "activation" is used 2 times in the model."
+    model = fine_tune.build(settings, 10, opened(settings, {"mine": str(tmp_path / "base.keras")}))
+    names = [operation.name for operation in model.operations]
+    assert {"base_activation", "activation", "base_dropout", "dropout"} <= set(names)

@@ -75,7 +75,11 @@ def opened(config: TrainConfig, bases: Mapping[str, str]) -> keras.Model | None:
     with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
         path = Path(folder) / "base.keras"
         path.write_bytes(content)
-        return keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False)
+    # Keras numbers the names of layers by process, so that a head's `dropout_5` may be the base's, too, and a model has each name once.
+    for operation in model.operations:
+        operation.name = f"base_{operation.name}"
+    return model
 
 
 def fetch_imagenet(names: list[str]) -> str | None:

@@ -15,6 +15,7 @@ from trainables import get_trainable
 from trainables.core.bases import fetch_imagenet, opened, store
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.pretrained import features, start_from
+from trainables.fine_tune import FineTuneConfig
 from trainables.transfer import TransferConfig
 
 if TYPE_CHECKING:
@@ -221,12 +222,12 @@ def test_a_base_and_a_head_have_no_name_in_common(tmp_path: Path) -> None:
     """Keras numbers names by process: a head that is built where nothing was built before has those that the base had when it was."""
     import keras
 
-    base, fine_tune = get_trainable("base"), get_trainable("fine_tune")
-    settings = fine_tune.config(base="mine", size=16, unfrozen_layers=24)
+    base = get_trainable("base")
+    settings = FineTuneConfig(base="mine", size=16, unfrozen_layers=24)
     keras.utils.clear_session()
     features(base.build(base.config(size=16), 10)).save(tmp_path / "base.keras")
     keras.utils.clear_session()
     # Without names of its own for the base: "The name "activation" is used 2 times in the model."
-    model = fine_tune.build(settings, 10, opened(settings, {"mine": str(tmp_path / "base.keras")}))
+    model = get_trainable("fine_tune").build(settings, 10, opened(settings, {"mine": str(tmp_path / "base.keras")}))
     names = [operation.name for operation in model.operations]
     assert {"base_activation", "activation", "base_dropout", "dropout"} <= set(names)

@@ -1,0 +1,76 @@
+"""A real study in processes of its own, killed while its base trains beside a part, then resumed: the numbers of an uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sweeps.core.storage import run_names
+from tests.sweeps.test_kill import Machine, epochs, kill_all
+
+pytestmark = pytest.mark.kill
+
+PARTS = ("small", "tuned")
+STUDY = """from sweeps import Part, Study, Sweep, log_uniform
+SEARCH = {"space": {"learning_rate": log_uniform(1e-4, 1e-2)}, "searcher": "random", "scheduler": "none", "samples": 2}
+SWEEP = Study(
+    question="How far does each get?",
+    settings={"base": "half", "size": 16},
+    parts=(
+        Part(name="small", sweep=Sweep(question="How far?", trainable="cnn", fixed={"filters": 4, "depth": 1}, **SEARCH)),
+        Part(name="tuned", sweep=Sweep(question="How far?", trainable="fine_tune", fixed={"dense_units": 8}, **SEARCH)),
+    ),
+)
+"""
+EPOCHS = 4
+WORDS = ["run", "mine.py", "--epochs", str(EPOCHS), "--data", "digits", "--run-name", "one"]
+
+
+def base_of(machine: Machine) -> str:
+    """The run that the study trained by itself; none until it has begun."""
+    return next((run for run in run_names(str(machine.folder / "runs")) if run.startswith("base-")), "base-to-come")
+
+
+def test_kill_9_while_the_base_trains(tmp_path: Path, data_root: Path) -> None:
+    calm, killed = (Machine(tmp_path / name, data_root) for name in ("calm", "killed"))
+    for machine in (calm, killed):
+        (machine.folder / "mine.py").write_text(STUDY)
+    calm.run(*WORDS)
+
+    process = killed.start(*WORDS)
+    killed.wait("one.small", lambda state: epochs(state) >= 1)
+    killed.wait(base_of(killed), lambda state: epochs(state) >= 1)
+    kill_all(process)
+    base = base_of(killed)
+    before = {run: journal(killed, run) for run in (base, "one.small")}
+    assert epochs(killed.state(base)) < EPOCHS, "in the middle of it"
+    out = killed.run("resume", "one")
+
+    assert run_names(str(killed.folder / "runs")).count(base) == 1
+    assert len(run_names(str(killed.folder / "runs"))) == 3, "no second base was trained"
+    assert f"{base}: 1 trials so far, going on with: 00001\n" in out
+    for run, rows in before.items():
+        assert journal(killed, run)[: len(rows)] == rows, "what was reported is kept"
+    for run in (base, "one.small", "one.tuned"):
+        results = [(row["trial"], row["epoch"]) for row in journal(killed, run) if row["kind"] == "result"]
+        trials = (1,) if run == base else (1, 2)
+        assert sorted(results) == [(trial, epoch) for trial in trials for epoch in range(1, EPOCHS + 1)], "each epoch was reported once"
+        theirs = base_of(calm) if run == base else run
+        pd.testing.assert_frame_equal(killed.results(run), calm.results(theirs), check_exact=True)
+    copies = [next((machine.folder / "runs" / "one.tuned" / "bases").iterdir()) for machine in (calm, killed)]
+    assert len({weights(copy) for copy in copies}) == 1
+    assert "nothing to do" in killed.run("resume", "one")
+
+
+def journal(machine: Machine, run: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (machine.folder / "runs" / run / "journal.jsonl").read_text().splitlines()]
+
+
+def weights(file: Path) -> bytes:
+    """All that a network knows; the file itself holds the time of its making."""
+    import keras
+
+    return b"".join(array.tobytes() for array in keras.models.load_model(file, compile=False).get_weights())

@@ -32,8 +32,8 @@ def split(  # noqa: PLR0913 - the whole protocol, each part of it a setting of i
     """Cut the rows of `labels` (N integers from 0) into train, validation and test, each with the classes' proportions.
 
     `train_fraction` in (0, 1) of the rows is for training, the rest is test; `validation_fraction` in (0, 1) of the training rows
-    becomes validation: 100,000 rows give 63,000, 7,000 and 30,000. `classes` keeps the classes 0 to classes - 1 only, and `images` so many of
-    their rows; the others are in no split. `data_fraction` in (0, 1] of the rows that are left for training is what `train` holds, those of a
+    becomes validation: 100,000 rows give 63,000, 7,000 and 30,000. `images` keeps so many of all rows, and `classes` the classes 0 to
+    classes - 1 of these; the others are in no split. `data_fraction` in (0, 1] of the rows that are left for training is what `train` holds, those of a
     smaller one a subset of those of a larger one; validation and test stay whole. BadInput: a value out of its range, or a class with too few
     images to be in all three.
 
@@ -46,13 +46,15 @@ def split(  # noqa: PLR0913 - the whole protocol, each part of it a setting of i
     if not 0 < data_fraction <= 1:
         raise BadInput(f"data_fraction must be greater than 0 and at most 1, but got {data_fraction}: use 1 for all, 0.5 for half")
     count = _class_count(labels, classes)
-    rows = _usable_rows(labels, count)
+    smallest_part = min(train_fraction * validation_fraction, train_fraction * (1 - validation_fraction), 1 - train_fraction)
+    rows = _usable_rows(labels, count, smallest_part)
     train, test = _cut(labels, rows, train_fraction, seed)
     train, validation = _cut(labels, train, 1 - validation_fraction, seed)
-    parts = {name: part[labels[part] < count] for name, part in (("train", train), ("validation", validation), ("test", test))}
+    parts = {"train": train, "validation": validation, "test": test}
     _check_every_class(labels, rows[labels[rows] < count], parts, train_fraction, validation_fraction)
     if images is not None:
-        parts = _some(labels, parts, images, seed)
+        parts = _some(labels, parts, images, count, seed)
+    parts = {name: part[labels[part] < count] for name, part in parts.items()}
     if data_fraction < 1:
         parts["train"] = _part_of_training(labels, parts["train"], data_fraction, seed)
     return Split(**parts)
@@ -77,8 +79,8 @@ def _class_count(labels: np.ndarray, classes: int | None) -> int:
     return classes
 
 
-def _usable_rows(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Rows of all classes that can be split, those that are left out later too. BadInput when one of the first `classes` cannot."""
+def _usable_rows(labels: np.ndarray, classes: int, smallest_part: float) -> np.ndarray:
+    """Rows of the first `classes`, and of those others that are large enough for a part of that size. BadInput when one of the first has too few."""
     counts = np.bincount(labels, minlength=classes)
     smallest = int(counts[:classes].argmin())
     if counts[smallest] < 3:
@@ -86,7 +88,7 @@ def _usable_rows(labels: np.ndarray, classes: int) -> np.ndarray:
             f"a class must have at least 3 images, one each for train, validation and test, but class {smallest} has "
             f"{counts[smallest]}: add images or leave the class out"
         )
-    return np.flatnonzero(counts[labels] >= 3)
+    return np.flatnonzero((labels < classes) | (counts[labels] * smallest_part >= 1))
 
 
 def _in_proportion(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
@@ -101,8 +103,8 @@ def _in_proportion(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarra
     return rows[np.argsort(place, kind="stable")]
 
 
-def _some(labels: np.ndarray, parts: dict[str, np.ndarray], images: int, seed: int) -> dict[str, np.ndarray]:
-    """So many of all, each part in its proportion."""
+def _some(labels: np.ndarray, parts: dict[str, np.ndarray], images: int, classes: int, seed: int) -> dict[str, np.ndarray]:
+    """So many of all, each part in its proportion. BadInput when one of the first `classes` is not in each."""
     available = sum(map(len, parts.values()))
     if images > available:
         raise BadInput(f"images must be at most the {available} that there are, but got {images}: use {available} or fewer")
@@ -112,7 +114,7 @@ def _some(labels: np.ndarray, parts: dict[str, np.ndarray], images: int, seed: i
     some = {}
     for name, count in (("train", train), ("validation", validation), ("test", test)):
         some[name] = np.sort(_in_proportion(labels, parts[name], seed)[:count])
-        missing = np.setdiff1d(labels[parts[name]], labels[some[name]])
+        missing = np.setdiff1d(np.arange(classes), labels[some[name]])
         if missing.size:
             raise BadInput(
                 f"images must leave one of each class in train, validation and test, but {images} leave none of class {missing[0]} in {name}: "
@@ -146,9 +148,15 @@ def _cut(labels: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> tu
             f"each split must have an image of each of the {classes} classes, but {fraction:g} of {len(rows)} images "
             f"leaves {min(first_count, len(rows) - first_count)} in one: use more images or a fraction nearer to 0.5"
         )
-    first, second = train_test_split(
-        rows, train_size=first_count, test_size=len(rows) - first_count, random_state=seed, stratify=labels[rows]
-    )
+    try:
+        first, second = train_test_split(
+            rows, train_size=first_count, test_size=len(rows) - first_count, random_state=seed, stratify=labels[rows]
+        )
+    except ValueError as error:
+        # A class of which the first cut has left one.
+        raise BadInput(
+            f"each class must be in each split, but one has too few images ({error}): add images or use fractions nearer to 0.5"
+        ) from None
     return np.sort(first).astype(np.int64), np.sort(second).astype(np.int64)
 
 

@@ -16,9 +16,9 @@ from data_prep import BadInput, Dataset, check_source
 from data_prep.core.source import look_up
 from sweeps.core.decide import finished
 from sweeps.core.journal import read_state
-from sweeps.core.launch import Resolved, RunOptions
+from sweeps.core.launch import Resolved, RunOptions, given_settings, local_gpus
 from sweeps.core.spec import RunSpec, StoredBase
-from sweeps.core.state import Trial
+from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, run_names
 from trainables import TrainConfig, get_trainable
 from trainables.core.pretrained import IMAGENET, IMAGENET_OR_RANDOM, LEAST_SIZE, RANDOM, PretrainedConfig
@@ -86,6 +86,24 @@ def _best_of(run: str, storage_location: str) -> tuple[RunSpec, RunStorage, Tria
     return spec, storage, trial
 
 
+def check_split(resolved: Resolved, options: RunOptions, dataset: Dataset) -> None:
+    """BadInput when a run that is a base was trained on images of this data set that are validated or tested on here."""
+    ours = _settings(resolved) if names(resolved) else None
+    for name in names(resolved):
+        if name in LEAST_SIZE or name.endswith(".keras") or is_trained(name):
+            continue
+        spec, _, _ = _best_of(name, options.storage)
+        its = spec.sweep.config({}, spec.seed)
+        if spec.dataset_fingerprint != dataset.fingerprint:
+            continue
+        for key in ("split_seed", "train_fraction", "validation_fraction"):
+            if getattr(its, key) != getattr(ours, key):
+                raise BadInput(
+                    f"a base has not seen what it is tested on, but {name} was trained on this data set with {key} {getattr(its, key)} instead of "
+                    f"{getattr(ours, key)}: give --set {key}={getattr(its, key)}"
+                )
+
+
 def _settings(resolved: Resolved) -> PretrainedConfig:
     config = resolved.sweep.config({}, resolved.seed)
     assert isinstance(config, PretrainedConfig)
@@ -126,29 +144,29 @@ def prepare_bases(resolved: Resolved, options: RunOptions, dataset: Dataset, mak
     """What makes each base (see `trainables.core.bases.store`), trained first where there is none yet."""
     found: dict[str, dict[str, Any]] = {}
     for name in names(resolved):
-        source: dict[str, Any] = {"base": name, "size": resolved.size}
-        if name in LEAST_SIZE:
-            weights = _settings(resolved).weights
-            source |= {} if weights == RANDOM else {"weights": weights}
-        elif name.endswith(".keras"):
-            source["file"] = str(Path(name).absolute())
-        else:
-            run = _trained(base_run(name, resolved, options, dataset), makers, console) if is_trained(name) else name
-            source |= {"run": run, "model": stored_model(*_best_of(run, options.storage))}
-        found[name] = source
+        run = _trained(base_run(name, resolved, options, dataset), makers, console) if is_trained(name) else name
+        found[name] = _source(name, resolved, options, run)
     return found
+
+
+def _source(name: str, resolved: Resolved, options: RunOptions, run: str) -> dict[str, Any]:
+    """What makes a base: see `trainables.core.bases.store`."""
+    source: dict[str, Any] = {"base": name, "size": resolved.size}
+    if name in LEAST_SIZE:
+        weights = _settings(resolved).weights
+        if weights == RANDOM:
+            return source
+        return {**source, "weights": weights if weights == IMAGENET else str(Path(weights).absolute())}
+    if name.endswith(".keras"):
+        return {**source, "file": str(Path(name).absolute())}
+    return {**source, "run": run, "model": stored_model(*_best_of(run, options.storage))}
 
 
 def store_bases(sources: dict[str, dict[str, Any]], storage: RunStorage, resolved: Resolved, makers: Makers) -> dict[str, StoredBase]:
     """Copy the bases into the run; BadInput when one does not fit its sweep."""
     stored = {}
     for name, source in sources.items():
-        facts = makers.store({**source, "folder": storage.bases_folder})
-        if "error" in facts:
-            raise BadInput(
-                f"base {name!r} must give features of images of {resolved.size} px, but: {facts['error']}: give another base or size"
-            )
-        _check_depth(resolved, name, facts["layers"])
+        facts = _fitting(name, resolved, makers.store({**source, "folder": storage.bases_folder}))
         made_from = source.get("run") or source.get("file") or source.get("weights") or RANDOM
         stored[name] = StoredBase(source=str(made_from), **facts)
     return stored
@@ -167,12 +185,23 @@ def _half(ours: PretrainedConfig, dataset: Dataset) -> int:
     return count // 2
 
 
-def check_depth(resolved: Resolved, makers: Makers) -> None:
-    """BadInput when more layers are to be unfrozen than the base network has, before it is trained for hours. Other bases are asked when they are stored."""
-    own = [name for name in names(resolved) if is_trained(name)]
-    if own and "unfrozen_layers" in get_trainable(resolved.sweep.trainable).config.model_fields:
-        facts = makers.store({"base": own[0], "size": resolved.size})
-        _check_depth(resolved, own[0], facts["layers"])
+def check_fit(resolved: Resolved, options: RunOptions, makers: Makers) -> None:
+    """BadInput when a base does not fit its sweep, before another is trained for hours. (Where none is to be trained that is told when they are stored.)"""
+    if not any(map(is_trained, names(resolved))):
+        return
+    for name in names(resolved):
+        # A network that is to be trained is asked with random weights.
+        source = {"base": name, "size": resolved.size} if is_trained(name) else _source(name, resolved, options, name)
+        _fitting(name, resolved, makers.store({**source, "folder": None}))
+
+
+def _fitting(name: str, resolved: Resolved, facts: dict[str, Any]) -> dict[str, Any]:
+    if "error" in facts:
+        raise BadInput(
+            f"base {name!r} must give features of images of {resolved.size} px, but: {facts['error']}: give another base or size"
+        )
+    _check_depth(resolved, name, facts["layers"])
+    return facts
 
 
 def _check_depth(resolved: Resolved, name: str, layers: int) -> None:
@@ -196,6 +225,11 @@ def _trained(wanted: BaseRun, makers: Makers, console: Console) -> str:
         console.print(f"base {wanted.base}: the best model of {run}", soft_wrap=True)
     if not run:
         raise KeyboardInterrupt
+    best = read_state(RunStorage(wanted.options.storage, run)).best_trial
+    if best is None or best.status != "completed":
+        raise BadInput(
+            f"a base is trained in full, but {run} was not (its time budget, or a failure): `sweeps status {run}`, then start it anew"
+        )
     return run
 
 
@@ -219,12 +253,9 @@ def base_run(name: str, resolved: Resolved, options: RunOptions, dataset: Datase
         settings |= {key: getattr(ours, key) for key in OWN_SPLIT if getattr(ours, key) is not None}
     if name == HALF:
         settings["classes"] = _half(ours, dataset)
-        if ours.images is not None:
-            # Half of the classes may have fewer.
-            settings["images"] = min(ours.images, int((dataset.labels < settings["classes"]).sum()))
     # A run's limit of epochs is that of its base, too; its samples and seeds are not.
-    if options.epochs is not None:
-        settings["epochs"] = options.epochs
+    if "epochs" in (given := given_settings(options)):
+        settings["epochs"] = given["epochs"]
     written = tuple(f"{key}={value}" for key, value in settings.items())
     data = resolved.data if name == HALF else name
     new = replace(options, sweep=SWEEP, data=data, samples=None, epochs=None, seeds=1, run_name=None, settings=written)
@@ -240,16 +271,22 @@ def _newest(new: RunOptions, config: TrainConfig, fingerprint: str | None) -> tu
             spec, state = storage.spec(), read_state(storage)
         except BadInput:
             continue  # a damaged run is no base; `sweeps status` names it
-        if spec.sweep.trainable != SWEEP or spec.dataset_source != new.data or storage.in_use():
+        its = spec.sweep.config({}, spec.seed) if spec.sweep.trainable == SWEEP else None
+        if its is None or spec.dataset_source != new.data or fingerprint not in (None, spec.dataset_fingerprint):
             continue
-        if fingerprint not in (None, spec.dataset_fingerprint):
-            continue
-        its = spec.sweep.config({}, spec.seed)
-        same = all(getattr(its, key) == getattr(config, key) for key in ("size", "classes", *OWN_SPLIT))
-        done = finished(spec, state)
-        if same and its.epochs >= config.epochs and (state.best_trial or not done):
+        same = all(getattr(its, key) == getattr(config, key) for key in ("size", "classes", "data_fraction", *OWN_SPLIT))
+        if same and its.epochs >= config.epochs and (done := _usable(spec, state, storage, new)) is not None:
             return name, done
     return None, False
+
+
+def _usable(spec: RunSpec, state: RunState, storage: RunStorage, new: RunOptions) -> bool | None:
+    """True: trained in full. False: to be gone on with, by nobody else at work and with what a new one would ask for. None: neither."""
+    if finished(spec, state):
+        return True if state.best_trial and state.best_trial.status == "completed" else None
+    ours = (new.cpus, float(min(local_gpus(), 1)) if new.gpus is None else new.gpus)
+    # An object store cannot tell whether somebody works on it.
+    return False if storage.in_use() is False and (spec.cpus_per_trial, spec.gpus_per_trial) == ours else None
 
 
 def stored_model(spec: RunSpec, storage: RunStorage, trial: Trial) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from data_prep import BadInput
 from sweeps.core.parquet import read_table
 from sweeps.core.published import data_of
 from sweeps.core.tables import BEST_MODELS, PARAMS, SPLITS, columns
+from trainables.core.pretrained import RANDOM
 
 Row = dict[str, Any]
 NONE = "-"
@@ -59,6 +60,11 @@ def best_models_markdown(results: Path) -> str:
     return "\n".join([_HEAD, *("| " + " | ".join(line) + " |" for line in table), "", _FOOT])
 
 
+def random_weights(row: Row) -> str:
+    """A note where the base is a network that has learnt nothing."""
+    return " (random weights)" if row.get(f"{PARAMS}weights") == RANDOM else ""
+
+
 def _cell(text: str) -> str:
     return text.replace("|", r"\|").replace("\n", " ")
 
@@ -91,7 +97,7 @@ def written(settings: Row) -> str:
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "sweep": lambda row: row["sweep"],
     "run": lambda row: row["run"],
-    "trainable": lambda row: row["trainable"],
+    "trainable": lambda row: f"{row['trainable']}{random_weights(row)}",
     "dataset": lambda row: row["dataset"],
     "settings searched": lambda row: written(row["settings"]),
     "train accuracy": lambda row: _part(row["train_accuracy"]),
@@ -146,6 +152,11 @@ def _figures(row: Row) -> Table:
     return table
 
 
+def _on_base(row: Row) -> str:
+    base = row.get(f"{PARAMS}base")
+    return f" on {base}{random_weights(row)}" if base else ""
+
+
 def _chosen_by(row: Row) -> str:
     return "mean validation accuracy" if (row["seeds"] or 1) > 1 else "validation accuracy"
 
@@ -153,7 +164,10 @@ def _chosen_by(row: Row) -> str:
 def _facts(row: Row) -> list[tuple[str, str]]:
     facts = [
         ("settings", written(row["settings"])),
-        ("network", f"{row['trainable']}, {_count(row['parameters'])} parameters, {_count(row['trainable_parameters'])} of them trained"),
+        (
+            "network",
+            f"{row['trainable']}{_on_base(row)}, {_count(row['parameters'])} parameters, {_count(row['trainable_parameters'])} of them trained",
+        ),
         ("data", f"{row['dataset']} {row['dataset_fingerprint']}"),
         ("chosen by", f"{_chosen_by(row)}, of {_count(row['trials'])} trial{'s' * (row['trials'] != 1)}; F1 is the weighted average"),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 
 from data_prep import BadInput
@@ -12,6 +14,7 @@ from sweeps.core.launch import Resolved, RunOptions, notes
 from sweeps.core.propose import Grid, trial_count
 from sweeps.core.screen import duration
 from sweeps.core.storage import RunStorage, run_names
+from sweeps.core.sweep import Sweep
 
 
 def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None:
@@ -84,11 +87,17 @@ def _expected(resolved: Resolved, options: RunOptions, epochs: int) -> str:
             # A damaged run tells no speed; `sweeps status` names it.
             continue
         same = (spec.sweep.trainable, spec.dataset_source, spec.cpus_per_trial) == (resolved.sweep.trainable, resolved.data, options.cpus)
-        if not same or spec.sweep.config({}, spec.seed).size != resolved.size or not state.sessions:
+        if not same or not state.sessions or _amount(spec.sweep, spec.seed) != _amount(resolved.sweep, options.seed):
             continue
         seconds = [row["epoch_seconds"] for trial in state.trials.values() for row in trial.epochs.values()]
         if seconds:
             mean = sum(seconds) / len(seconds)
             workers = state.sessions[-1]["workers"]
             return f"at most about {duration(mean * epochs / workers)} of training on {workers} workers ({mean:.2f} s an epoch, as measured in {name})"
-    return f"not known: no run of {resolved.sweep.trainable} on {resolved.data} at this size in {options.storage} yet"
+    return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {options.storage} yet"
+
+
+def _amount(sweep: Sweep, seed: int) -> tuple[Any, ...]:
+    """What the time of an epoch depends on, next to the network."""
+    config = sweep.config({}, seed)
+    return config.size, config.classes, config.images, config.train_fraction

@@ -21,8 +21,8 @@ TEST_ACCURACY: Final = "test_accuracy"
 DATA: Final = "tiny-imagenet"
 # Decide only between results that fit alike: few train for exactly as long as the report did.
 TIES: Final = ("epochs", "batch_size")
-# How much data: a result that does not name them was measured at their defaults.
-AMOUNTS: Final = ("classes", "images", "train_fraction", "data_fraction")
+# Which data: a result that does not name them was measured at their defaults.
+AMOUNTS: Final = ("classes", "train_fraction")
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ def closest(experiment: str, settings: Mapping[str, Any], defaults: Mapping[str,
     """The result to compare a configuration with; None when the report has none. `settings` are those of the configuration and `data`; `defaults`
     are the trainable's.
 
-    Pairs must be equal, but for epochs and batch_size; what other results of the experiment name, and how much data there is, must be at its
-    default. Of several that fit: the one with more of epochs and batch_size equal, then the highest test accuracy."""
+    Pairs must be equal, but for epochs and batch_size; what other results of the experiment name, classes and train_fraction must be at their defaults.
+    (How many of a data set's images were used decides nothing: the report's data set is another one as a rule.) Of several that fit: the one with
+    more of epochs and batch_size equal, then the highest test accuracy."""
     known = of(experiment)
     telling = {key for result in known for key in result.pairs} - {*TIES, "data"} | set(AMOUNTS)
     fitting = [result for result in known if _fits(result, settings, defaults, telling)]

@@ -15,6 +15,7 @@ from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.tables import AVERAGES, BEST_MODELS, CLASS_REPORTS, EPOCHS, FIGURES, METRICS, PARAMS, SCORES, SPLITS, TRIALS, params_fields
 from trainables import get_trainable
+from trainables.core.pretrained import LEAST_SIZE
 
 Row = dict[str, Any]
 
@@ -38,6 +39,7 @@ def _what(spec: RunSpec, trial: Trial) -> Row:
         "dataset_fingerprint": spec.dataset_fingerprint,
         "seed": trial.config["seed"],
         **{column.name: trial.config.get(column.name.removeprefix(PARAMS)) for column in params_fields()},
+        **({} if trial.config.get("base") in LEAST_SIZE else {f"{PARAMS}weights": None}),
     }
 
 

@@ -34,8 +34,10 @@ def run_session(jobs: list[Job], workers: int) -> bool:
     searching = [job for job in jobs if not job.decisions.searched]
     if searching:
         _search(searching, workers)
-    _evaluate([job for job in jobs if job.decisions.searched])
-    return all(job.decisions.searched for job in jobs)
+    if not all(job.decisions.searched for job in jobs):
+        return False
+    _evaluate(jobs)
+    return True
 
 
 @contextmanager

@@ -53,11 +53,18 @@ class Screen:
             ((spec, journal),) = self.runs
             with journal.lock:
                 return Group(*overview(spec, journal.state, time.time()), trial_table(spec, journal.state, ROWS))
-        table = runs_table()
+        table, trials, total, epochs, elapsed = runs_table(), 0, 0, 0, 0.0
         for spec, journal in self.runs:
             with journal.lock:
-                table.add_row(*summary(spec, journal.state))
-        return table
+                state = journal.state
+                table.add_row(*summary(spec, state))
+                trials += sum(trial.end is not None for trial in state.trials.values())
+                total += total_trials(spec, state)
+                epochs += sum(len(trial.epochs) for trial in state.trials.values())
+                elapsed = max(elapsed, state.elapsed_at(time.time()) if state.sessions else 0.0)
+        progress = Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("trials"))
+        progress.add_task(next((spec.study for spec, _ in self.runs if spec.study), ""), total=total, completed=trials)
+        return Group(progress, f"{epochs} epochs in {duration(elapsed)}", table)
 
     def _print_lines(self) -> None:
         shown = {(spec.run, index) for spec, journal in self.runs for index, _ in _ended(journal)}

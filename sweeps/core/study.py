@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data_prep import BadInput
+from data_prep import BadInput, Dataset
 from sweeps.core.decide import finished
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, check_options, given_settings, resolve
@@ -24,6 +24,15 @@ class StudySpec(BaseModel):
     question: str
     parts: tuple[Resolved, ...]
     options: RunOptions
+    fingerprints: dict[int, str]
+
+    def check_data(self, part: Resolved, dataset: Dataset) -> None:
+        """BadInput unless a part that has not begun finds the data that the study began with. (One that has looks at its own run.json.)"""
+        if dataset.fingerprint != self.fingerprints[part.size]:
+            raise BadInput(
+                f"a study is one data set, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of "
+                f"{self.fingerprints[part.size]}: give the --data-root of the first, or prepare it from the first source by `sweeps data`"
+            )
 
     def options_of(self, part: Resolved) -> RunOptions:
         """Those of the part's own run."""
@@ -56,7 +65,8 @@ def resolve_parts(name: str, study: Study, options: RunOptions) -> list[Resolved
 
 
 def create(storage: RunStorage, spec: StudySpec) -> None:
-    """Write study.json."""
+    """Write study.json; BadInput when there is a run or study of that name."""
+    storage.check_new()
     storage.write(storage.study_file, spec.model_dump_json(indent=1).encode())
 
 

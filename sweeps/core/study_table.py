@@ -11,7 +11,7 @@ from rich.table import Table
 
 from sweeps.core import published
 from sweeps.core.best import NONE, RUN_JSON, RUNS, best_models_table, read_json, written
-from trainables.core.pretrained import LEAST_SIZE, RANDOM
+from trainables.core.pretrained import LEAST_SIZE
 
 Row = dict[str, Any]
 
@@ -38,7 +38,7 @@ def study_rows(results: Path, study: str) -> list[Row]:
 def _part_row(spec: Row, best: Row | None) -> Row:
     """The row, with all settings that the part does not leave at their defaults and whether its base has random weights."""
     trainable, settings = spec["sweep"]["trainable"], {**spec["sweep"]["fixed"], **(best["settings"] if best else {})}
-    random = any(base["source"] == RANDOM for base in spec["bases"].values())
+    random = any(base["file"] is None for base in spec["bases"].values())
     if not LEAST_SIZE.keys() & spec["bases"].keys():
         settings.pop("weights", None)
     return {**(best or {}), "part": spec["part"], "trainable": trainable, "settings": settings, "random": random}

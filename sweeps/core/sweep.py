@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data_prep import BadInput
-from sweeps.core.published import named
+from sweeps.core.published import TIES, named
 from sweeps.core.space import Distribution
 from trainables import TrainConfig, get_trainable
 from trainables.core.config import checked, explain
@@ -76,6 +76,8 @@ class Sweep(BaseModel):
         fields = get_trainable(self.trainable).config.model_fields
         for key in RUN_WIDE & set(self.space):
             raise BadInput(f"{key!r} is one value in a run, but the sweep searches over it: move it to `fixed`, or start a run per value")
+        if "seed" in self.fixed:
+            raise BadInput("the seed is not a setting but an option: take it out of `fixed`, and give --seed N")
         for key in [*self.space, *self.fixed]:
             if key not in fields:
                 raise BadInput(f"trainable {self.trainable!r} has no setting {key!r}: use one of {', '.join(sorted(fields))}")
@@ -124,6 +126,15 @@ class Study(BaseModel):
     settings: dict[str, Any] = Field(default={}, description="settings of all parts that have them and do not fix them")
     data: str = Field("digits", description="data set, unless `--data` says otherwise")
 
+    @field_validator("parts")
+    @classmethod
+    def _own_names(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        names = [part.name for part in parts]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"parts of a study have names of their own, but {name!r} is there {names.count(name)} times: rename one")
+        return parts
+
     def sweeps(self, given: dict[str, Any]) -> list[tuple[str, Sweep]]:
         """(part, its sweep with the settings worked in). `key` is for every part that has it and does not fix it, `part.key` for one, `epochs` for
         all. BadInput when no part takes one."""
@@ -136,7 +147,11 @@ class Study(BaseModel):
             unused -= {*own.values(), *free}
             defaults = {key: value for key, value in self.settings.items() if key in fields and key not in part.sweep.fixed}
             settings = {**defaults, **{key: given[key] for key in free}, **{key: given[full] for key, full in own.items()}}
-            found.append((part.name, part.sweep.with_settings(settings)))
+            sweep = part.sweep.with_settings(settings)
+            # Another base, say, is another result of the report: then the one that fits.
+            said = [word.partition("=")[0] for word in (sweep.published or "").split()]
+            changed = {*free, *own} & set(said) - set(TIES)
+            found.append((part.name, sweep.model_copy(update={"published": None}) if changed else sweep))
         if unused:
             key = min(unused)
             parts = ", ".join(part.name for part in self.parts)
@@ -147,7 +162,7 @@ class Study(BaseModel):
 
 
 # Equal for all trials of a run: they share one prepared data set and are compared on one split.
-RUN_WIDE = {"size", "classes", "images", "train_fraction", "validation_fraction", "split_seed", "seed"}
+RUN_WIDE = {"size", "classes", "images", "train_fraction", "validation_fraction", "split_seed", "weights", "seed"}
 
 
 def sweep_names() -> list[str]:

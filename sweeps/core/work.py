@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -68,14 +69,19 @@ def run(options: RunOptions, console: Console) -> Outcome:
         for name in [options.run_name, *(study.part_run(options.run_name, part) for part in plan.parts if part.part)]:
             RunStorage(options.storage, name).check_new()
             tables.check_unused(options.results, name)
+    fingerprints = {}
     for part in plan.parts:
-        bases.check_classes(part, prepare_data(part, options, console))
+        dataset = prepare_data(part, options, console)
+        fingerprints[part.size] = dataset.fingerprint
+        bases.check_classes(part, dataset)
+        bases.check_split(part, options, dataset)
     with cluster(options.address, options.cpus, plan.parts[0].gpus) as workers:
         work = Work(options, workers, console)
         parts = [bases.prepare_weights(part, work.makers, console) for part in plan.parts]
         for part in parts:
-            bases.check_depth(part, work.makers)
-        return work.new_study(plan.question, parts) if plan.question else work.new_run(parts[0])[0]
+            bases.check_fit(part, options, work.makers)
+            work.prepare_data_of_bases(part)
+        return work.new_study(plan.question, parts, fingerprints) if plan.question else work.new_run(parts[0])[0]
 
 
 def resume(name: str, options: RunOptions, console: Console) -> Outcome:
@@ -155,6 +161,13 @@ class Work:
             raise BadInput(f"the base needs its data set, but {error}; or start from another base: --set base={bases.HALF}") from None
         return plan
 
+    def prepare_data_of_bases(self, plan: Resolved) -> None:
+        """BadInput when a base is to be trained on a data set that cannot be had."""
+        dataset = prepare_data(plan, self.options, self.console)
+        for name in filter(bases.is_trained, bases.names(plan)):
+            if (wanted := bases.base_run(name, plan, self.options, dataset)).run is None:
+                self._plan_of_base(wanted.options)
+
     def new_run(self, plan: Resolved) -> tuple[Outcome, str]:
         """A run of its own; gives its outcome and name."""
         with ExitStack() as locks:
@@ -174,13 +187,13 @@ class Work:
             self._show(job, outcome)
             return outcome, name
 
-    def new_study(self, question: str, parts: list[Resolved]) -> Outcome:
+    def new_study(self, question: str, parts: list[Resolved], fingerprints: dict[int, str]) -> Outcome:
         """A study and its runs."""
         first = parts[0]
         name = self.options.run_name or new_name(self.options.storage, first.name, first.data.partition(":")[0])
         storage = RunStorage(self.options.storage, name)
         own = tuple(replace(part, study=name) for part in parts)
-        spec = study.StudySpec(study=name, question=question, parts=own, options=self.options)
+        spec = study.StudySpec(study=name, question=question, parts=own, options=self.options, fingerprints=fingerprints)
         study.create(storage, spec)
         return self.go_through(spec, storage)
 
@@ -191,7 +204,12 @@ class Work:
         with storage.lock():
             first, second = _waves(spec.parts)
             for parts, before in ((first, second), (second, [])):
-                outcomes.append(self._wave(spec, parts, before))
+                try:
+                    outcomes.append(self._wave(spec, parts, before))
+                except BadInput as error:
+                    # The other parts are not kept from anyone by one that cannot be trained or measured.
+                    outcomes.append("failed")
+                    self.console.print(f"failed: {error}", soft_wrap=True)
                 if outcomes[-1] == "interrupted":
                     self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.study}`", soft_wrap=True)
                     return "interrupted"
@@ -206,7 +224,7 @@ class Work:
                 jobs = [*self._bases(spec, later, locks), *(self._part(spec, part, locks) for part in parts)]
             except KeyboardInterrupt:
                 return "interrupted"
-            return self._carry_on(jobs)
+            return self._carry_on(jobs) if jobs else "done"
 
     def _bases(self, spec: study.StudySpec, parts: list[Resolved], locks: ExitStack) -> Iterable[Job]:
         wanted: dict[RunOptions, bases.BaseRun] = {}
@@ -227,19 +245,24 @@ class Work:
         storage = RunStorage(options.storage, study.part_run(spec.study, part))
         if storage.exists():
             return self._open(storage, locks)
-        return self._start(self._within_budget(spec, part), options, locks)
+        if part.time_budget_seconds is not None:
+            part = replace(part, time_budget_seconds=max(1.0, part.time_budget_seconds - self._used(spec)))
+        return self._start(part, options, locks, spec)
 
-    def _within_budget(self, spec: study.StudySpec, part: Resolved) -> Resolved:
-        """With what the parts before it have left of the study's time."""
-        if part.time_budget_seconds is None:
-            return part
-        runs = [RunStorage(self.options.storage, study.part_run(spec.study, other)) for other in spec.parts]
-        used = max((read_state(run).elapsed_seconds for run in runs if run.exists()), default=0.0)
-        return replace(part, time_budget_seconds=max(1.0, part.time_budget_seconds - used))
+    def _used(self, spec: study.StudySpec) -> float:
+        """Seconds that the parts that have begun, side by side, have taken."""
+        runs = [RunStorage(self.options.storage, name) for name in study.runs(spec, self.options.storage)]
+        return max((read_state(run).elapsed_seconds for run in runs), default=0.0)
 
-    def _start(self, plan: Resolved, options: RunOptions, locks: ExitStack) -> Job:
+    def _start(self, plan: Resolved, options: RunOptions, locks: ExitStack, of: study.StudySpec | None = None) -> Job:
         dataset = prepare_data(plan, options, self.console)
+        if of:
+            of.check_data(plan, dataset)
+        started = time.monotonic()
         sources = bases.prepare_bases(plan, options, dataset, self.makers, self.console)
+        if plan.time_budget_seconds is not None:
+            # The training of a base is part of the run's time.
+            plan = replace(plan, time_budget_seconds=max(1.0, plan.time_budget_seconds - (time.monotonic() - started)))
         spec, storage = new_run(plan, options, dataset, lambda made: bases.store_bases(sources, made, plan, self.makers))
         locks.enter_context(storage.lock())
         images = sum(split_sizes(plan, dataset))
@@ -262,9 +285,11 @@ class Work:
         from sweeps.core.runner import run_session
 
         open_jobs = [job for job in jobs if not finished(job.spec, job.state)]
+        done = not open_jobs
         try:
-            with Screen(open_jobs, self.console):
-                done = not open_jobs or run_session(open_jobs, self.workers)
+            if open_jobs:
+                with Screen(open_jobs, self.console):
+                    done = run_session(open_jobs, self.workers)
         except KeyboardInterrupt:
             # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
             done = False

@@ -126,11 +126,14 @@ def test_images(images: int) -> None:
         np.testing.assert_array_equal(parts.train, parts_of(labels).train)
 
 
-def test_images_are_of_the_classes_that_are_kept() -> None:
+def test_images_are_of_all_classes_before_some_are_kept() -> None:
+    """So a run of two classes sees a part of what a run of all sees."""
     labels = np.arange(1000) % 10
-    parts = parts_of(labels, images=100, classes=2)
-    assert (len(parts.train), len(parts.validation), len(parts.test)) == (63, 7, 30)
-    assert set(labels[parts.train]) == set(labels[parts.test]) == {0, 1}
+    all_classes, two = parts_of(labels, images=500), parts_of(labels, images=500, classes=2)
+    assert (len(two.train), len(two.validation), len(two.test)) == (63, 7, 30)
+    for name in ("train", "validation", "test"):
+        kept = getattr(all_classes, name)
+        np.testing.assert_array_equal(getattr(two, name), kept[labels[kept] < 2])
 
 
 def test_a_few_images_are_not_of_the_first_classes() -> None:
@@ -143,7 +146,7 @@ def test_a_few_images_are_not_of_the_first_classes() -> None:
         assert (counts[0] != counts[1]).any()
 
 
-@pytest.mark.parametrize("settings", [{"classes": 2}, {"images": 300}, {"classes": 5, "images": 90}, {"data_fraction": 0.3}])
+@pytest.mark.parametrize("settings", [{"classes": 2}, {"images": 300}, {"classes": 5, "images": 600}, {"data_fraction": 0.3}])
 def test_what_is_trained_on_anywhere_is_tested_on_nowhere(settings: dict[str, float]) -> None:
     """A base that was trained on half of the classes, or a subset, has not seen what the whole is validated or tested on."""
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]))
@@ -153,15 +156,24 @@ def test_what_is_trained_on_anywhere_is_tested_on_nowhere(settings: dict[str, fl
 
 
 def test_a_class_that_is_left_out_may_be_too_small() -> None:
-    labels = np.repeat(np.arange(4), [50, 50, 1, 2])
-    assert len(parts_of(labels, classes=2).test) == 30
+    for small in (1, 2, 3, 9):
+        labels = np.repeat(np.arange(4), [50, 50, small, 2])
+        assert len(parts_of(labels, classes=2).test) == 30
+        assert len(parts_of(labels, classes=2, train_fraction=0.3, validation_fraction=0.3).test) == 70
+
+
+def test_a_class_that_one_cut_uses_up_is_one_line() -> None:
+    labels = np.repeat(np.arange(3), [100, 100, 3])
+    with pytest.raises(
+        BadInput, match=r"^each class must be in each split, but one has too few images \(.*\): add images or use fractions nearer to 0.5$"
+    ):
+        parts_of(labels, train_fraction=0.3)
 
 
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
         ({"images": 1001}, "images must be at most the 1000 that there are, but got 1001: use 1000 or fewer"),
-        ({"images": 201, "classes": 2}, "images must be at most the 200 that there are, but got 201: use 200 or fewer"),
         (
             {"images": 29},
             "images must leave one of each class in train, validation and test, but 29 leave none of class 0 in validation: use more images",

@@ -16,7 +16,7 @@ from rich.console import Console
 from data_prep import BadInput, Dataset, open_dataset
 from sweeps import Sweep, choice, log_uniform
 from sweeps.core import bases
-from sweeps.core.bases import BaseRun, Makers, base_run, check_classes, check_depth, prepare_bases, prepare_weights, store_bases
+from sweeps.core.bases import BaseRun, Makers, base_run, check_classes, check_fit, prepare_bases, prepare_weights, store_bases
 from sweeps.core.journal import Journal
 from sweeps.core.launch import Resolved, RunOptions, prepare_data
 from sweeps.core.space import Distribution
@@ -129,6 +129,7 @@ def a_base_run(
     storage = RunStorage(options.storage, name)
     trainable = changes.pop("trainable", "base")
     fingerprint = changes.pop("fingerprint", dataset.fingerprint)
+    status = changes.pop("status", "completed")
     sweep = Sweep(question="q?", trainable=trainable, space={}, fixed={**WANTED, **changes}, searcher="grid", scheduler="none", samples=1)
     spec = runs.spec(name, "base", sweep=sweep, samples=1, dataset_source=source, dataset_fingerprint=fingerprint)
     storage.create(spec)
@@ -137,7 +138,7 @@ def a_base_run(
     journal = Journal(storage)
     rows: list[dict[str, Any]] = [{"kind": "suggest", "trial": 1, "config": sweep.config({}, 0).model_dump()}]
     rows += [runs.start(1, 1), runs.result(1, 1, 2, 0.5)] if trained else [runs.start(1, 1)]
-    rows += [runs.end(1, 3), *([runs.evaluation(1, 1, 4)] if trained else [])] if ended else []
+    rows += [runs.end(1, 3, status), *([runs.evaluation(1, 1, 4)] if trained else [])] if ended else []
     journal.append("session", workers=1)
     for row in rows:
         journal.append(**{key: value for key, value in row.items() if key != "time"})
@@ -164,14 +165,30 @@ def test_half_of_the_classes_that_are_used(options: RunOptions, digits: Dataset)
     assert "classes=3" in half(options, digits, classes=7).options.settings
 
 
-def test_a_half_that_has_fewer_images_than_are_used(options: RunOptions, digits: Dataset) -> None:
-    there = int((digits.labels < 5).sum())
-    assert there == 901
-    for images, wanted in ((1500, 901), (902, 901), (901, 901), (900, 900)):
-        settings = half(options, digits, images=images).options.settings
-        assert f"images={wanted}" in settings
-        # It can be split.
-        prepare_data(resolved("base", classes=5, images=wanted), options, None)
+def test_a_half_has_the_same_images(options: RunOptions, digits: Dataset) -> None:
+    """`images` are of all classes, so the base sees those of its classes that the run sees."""
+    settings = half(options, digits, images=1500).options.settings
+    assert "images=1500" in settings
+    prepare_data(resolved("base", classes=5, images=1500), options, None)
+
+
+def test_epochs_of_a_run_are_those_of_its_base(options: RunOptions, digits: Dataset) -> None:
+    given = replace(options, epochs=None, settings=("epochs=7",))
+    assert "epochs=7" in base_run("half", resolved(base="half"), given, digits).options.settings
+
+
+def test_one_that_was_cut_short_is_no_base(options: RunOptions, digits: Dataset) -> None:
+    a_base_run(options, digits, "whole")
+    a_base_run(options, digits, "cut", status="stopped")
+    assert half(options, digits).run == "whole"
+
+
+def test_an_unfinished_one_with_other_resources_is_no_base(options: RunOptions, digits: Dataset) -> None:
+    """A session asks for one kind of workers."""
+    a_base_run(options, digits, "open", ended=False)
+    assert half(options, digits).run == "open"
+    assert half(replace(options, cpus=2), digits).run is None
+    assert half(replace(options, gpus=0.5), digits).run is None
 
 
 def test_a_base_on_another_data_set_has_its_own_split(options: RunOptions, digits: Dataset) -> None:
@@ -307,21 +324,28 @@ def test_nothing_is_fetched_unless_it_is_asked_for(fixed: dict[str, Any]) -> Non
     assert notes.asked == []
 
 
-def test_too_many_unfrozen_layers_are_refused_before_a_base_is_trained() -> None:
+def test_bases_that_do_not_fit_are_refused_before_another_is_trained(options: RunOptions) -> None:
     notes = Notes()
-    check_depth(resolved(base="half", unfrozen_layers=24), notes.makers)
+    check_fit(resolved(base="half", unfrozen_layers=24), options, notes.makers)
     for asked in (
         resolved(base="half", unfrozen_layers=25),
         resolved(space={"unfrozen_layers": choice(5, 25, 8)}, base="half"),
-        resolved(space={"base": choice("vgg16", "half")}, size=32, unfrozen_layers=25),
+        resolved(space={"base": choice("half", "vgg16")}, size=32, unfrozen_layers=25),
     ):
         with pytest.raises(BadInput) as refused:
-            check_depth(asked, notes.makers)
+            check_fit(asked, options, notes.makers)
         assert str(refused.value) == "unfrozen_layers is at most the 24 layers of base 'half', but got 25: lower it"
-    assert notes.asked == [{"base": "half", "size": size} for size in (16, 16, 16, 32)]
-    check_depth(resolved("transfer", base="half"), notes.makers)
-    check_depth(resolved(base="one", unfrozen_layers=99), notes.makers)
-    assert len(notes.asked) == 4, "another's layers are counted when it is stored"
+    assert notes.asked == [{"base": "half", "size": size, "folder": None} for size in (16, 16, 16, 32)]
+    check_fit(resolved(base="vgg16", size=32, unfrozen_layers=99), options, notes.makers)
+    assert len(notes.asked) == 4, "where none is to be trained it is told when they are stored"
+
+
+def test_a_file_that_does_not_fit_is_refused_before_a_base_is_trained(options: RunOptions) -> None:
+    notes = Notes(error="no")
+    asked = resolved("transfer", {"base": choice("vgg16", "half")}, size=32, weights="wrong.h5")
+    with pytest.raises(BadInput, match=r"^base 'vgg16' must give features of images of 32 px, but: no: give another base or size$"):
+        check_fit(asked, options, notes.makers)
+    assert notes.asked == [{"base": "vgg16", "size": 32, "weights": str(Path("wrong.h5").absolute()), "folder": None}]
 
 
 def test_too_few_classes_are_asked_for_of_half_alone(digits: Dataset) -> None:
@@ -371,11 +395,25 @@ def stored_by(makers: Makers, notes: Notes, options: RunOptions, dataset: Datase
 
 
 def test_one_that_is_not_finished_is_finished_first(options: RunOptions, digits: Dataset) -> None:
-    a_base_run(options, digits, "open", ended=False)
+    open_run = a_base_run(options, digits, "open", ended=False)
     notes = Notes()
+
+    def to_its_end(run: str) -> str:
+        Journal(open_run).append("end", trial=1, status="completed", reason="epochs", error=None)
+        return run
+
+    notes.makers = replace(notes.makers, resume=to_its_end)
     assert stored(notes, resolved(base="half"), options, digits)["half"].source == "open"
-    assert notes.asked[0] == "open", "it was resumed"
     assert notes.said == "base half: open is not finished, so that is done first\n"
+
+
+def test_a_base_that_its_time_budget_cut_is_refused(options: RunOptions, digits: Dataset) -> None:
+    a_base_run(options, digits, "open", ended=False)
+    with pytest.raises(BadInput) as refused:
+        stored(Notes(), resolved(base="half"), options, digits)
+    assert str(refused.value) == (
+        "a base is trained in full, but open was not (its time budget, or a failure): `sweeps status open`, then start it anew"
+    )
 
 
 @pytest.mark.parametrize("begun", [True, False])

@@ -325,7 +325,7 @@ def test_plan_says_what_a_run_would_do(sweeps: Sweeps, tmp_path: Path) -> None:
     assert code == 0
     assert "trials     4, by tpe, first dropout=0.25; dropout=0.0; dropout=0.5\n" in out
     assert "epochs     at most 7 a trial, 28 in all; asha" in out
-    assert "time       not known: no run of cnn on digits at this size in runs yet\n" in out
+    assert "time       not known: no run of cnn on as many images of digits in runs yet\n" in out
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
 
 

@@ -85,7 +85,7 @@ DEFAULTS = {"classes": None, "train_fraction": 0.7, "base": "cifar10", "unfrozen
         ("cnn", {"depth": 5, "dropout": 0.1, "epochs": 3}, "second result"),
         ("cnn", {"classes": 10}, None),
         ("cnn", {"train_fraction": 0.9}, None),
-        ("cnn", {"images": 5000}, None),
+        ("cnn", {"images": 5000, "data_fraction": 0.5}, "second result"),
         ("alexnet", {}, "epochs=50"),
         ("alexnet", {"epochs": 100}, "epochs=100"),
         ("alexnet", {"classes": 2}, "classes=2 epochs=500 batch_size=46"),

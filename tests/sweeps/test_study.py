@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
 
-from data_prep import BadInput
+from data_prep import BadInput, prepare
 from sweeps import Part, Study, Sweep, log_uniform, uniform
 from sweeps.core import published
 from sweeps.core.journal import Journal
@@ -160,7 +161,13 @@ def test_a_new_name_is_not_that_of_a_study(tmp_path: Path) -> None:
 
 def a_study(name: str = "one", **changes: Any) -> StudySpec:
     options = RunOptions(sweep="mine.py", samples=2, epochs=3, seeds=2, settings=("small.depth=1",), time_budget="3h", **changes)
-    return StudySpec(study=name, question=STUDY.question, parts=tuple(resolve_parts("mine", STUDY, options)), options=options)
+    return StudySpec(
+        study=name,
+        question=STUDY.question,
+        parts=tuple(resolve_parts("mine", STUDY, options)),
+        options=options,
+        fingerprints={16: "0" * 12},
+    )
 
 
 def test_parts_as_the_options_ask_for_them() -> None:
@@ -407,3 +414,30 @@ def test_a_study_that_has_not_begun_a_part(sweeps: Sweeps) -> None:
     code, out, _ = sweeps("best", "one")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines() if line.strip()][:4] == ["Study", "part", "cnn", "cnn"]
+
+
+def test_parts_have_names_of_their_own() -> None:
+    part = Part(name="one", sweep=Sweep(question="q?", trainable="cnn", space={}))
+    with pytest.raises(ValidationError, match="parts of a study have names of their own, but 'one' is there 2 times: rename one"):
+        Study(question="q?", parts=(part, part))
+
+
+def test_a_part_on_another_base_is_compared_with_another_result() -> None:
+    named = Sweep(question="q?", trainable="transfer", space={}, published="base=cifar10")
+    study = Study(question="q?", parts=(Part(name="one", sweep=named),), settings={"base": "half"})
+    assert dict(study.sweeps({}))["one"].published == "base=cifar10"
+    assert dict(study.sweeps({"epochs": 3}))["one"].published == "base=cifar10"
+    assert dict(study.sweeps({"base": "vgg16"}))["one"].published is None
+    assert dict(study.sweeps({"one.base": "vgg16"}))["one"].published is None
+
+
+def test_parts_that_have_not_begun_want_the_data_that_the_study_began_with(tmp_path: Path) -> None:
+    dataset = prepare("digits", size=16, root=tmp_path)
+    spec = a_study()
+    with pytest.raises(BadInput) as refused:
+        spec.check_data(spec.parts[0], dataset)
+    assert str(refused.value) == (
+        f"a study is one data set, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of 000000000000: "
+        "give the --data-root of the first, or prepare it from the first source by `sweeps data`"
+    )
+    spec.model_copy(update={"fingerprints": {16: dataset.fingerprint}}).check_data(spec.parts[0], dataset)

@@ -139,3 +139,10 @@ def test_an_unknown_name() -> None:
         load_sweep("vit")
     names = ", ".join(sweep_names())
     assert str(refused.value) == f"there is no sweep 'vit': use one of {names}, or the path of a .py file that defines SWEEP"
+
+
+def test_a_seed_is_no_setting() -> None:
+    """Repeats would train with a seed that the search has had."""
+    with pytest.raises(BadInput) as refused:
+        Sweep(question="q?", trainable="cnn", space={}, fixed={"seed": 1}).check()
+    assert str(refused.value) == "the seed is not a setting but an option: take it out of `fixed`, and give --seed N"

@@ -282,3 +282,23 @@ def test_random_weights_keep_a_signal() -> None:
     images[:2] //= 4
     found = part.predict_on_batch(images)
     assert found.std(axis=0).mean() > 0.1 * found.mean()
+
+
+def test_frozen_layers_that_do_something_stay() -> None:
+    """What only changes images in training goes; what takes `training` and has no weights, but works always, does not."""
+    import keras
+
+    images = x = keras.Input((32, 32, 3))
+    for layer in (
+        keras.layers.Resizing(24, 24),
+        keras.layers.CenterCrop(16, 16),
+        keras.layers.RandomFlip("horizontal"),
+        keras.layers.GaussianNoise(5.0),
+        keras.layers.Conv2D(4, 3),
+        keras.layers.SpatialDropout2D(0.5),
+    ):
+        x = layer(x)
+    frozen = start_from(keras.Model(images, x), 48)
+    kept = {type(layer).__name__ for layer in frozen.layers} - {"InputLayer"}
+    assert kept == {"Resizing", "CenterCrop", "Conv2D"}
+    assert frozen.output.shape[1:] == (14, 14, 4)

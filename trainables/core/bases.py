@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def store(task: dict[str, Any]) -> dict[str, Any]:
     """Cut a base to its feature maps and write it into the run's storage. `task`: `base` (as in the settings), `size` (px), `folder` (of the run's
-    bases: a path or URI) and one source: `model` (a trial's, for `evaluation.load_model`), `file` (a .keras file), `weights` (imagenet or a file, of
-    vgg16 and inception), or none of these: random weights, nothing is written.
+    bases: a path or URI; None: only to see whether it fits) and one source: `model` (a trial's, for `evaluation.load_model`), `file` (a .keras file),
+    `weights` (imagenet or a file, of vgg16 and inception), or none of these: random weights, nothing is written.
 
     Gives `file` (its name, or None), `sha256` of it, `layers` (as the report counts), `parameters`; or `error`, one line: why there is no such base."""
     claim(1, 0)
@@ -31,7 +31,7 @@ def store(task: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # Keras raises a bare Exception where a download fails
         return {"error": _one_line(error)}
     facts = {"file": None, "sha256": None, "layers": len(counted_layers(base)), "parameters": base.count_params()}
-    if not {"model", "file", "weights"} & task.keys():
+    if task["folder"] is None or not {"model", "file", "weights"} & task.keys():
         return facts
     content = _as_file(base)
     digest = hashlib.sha256(content).hexdigest()

@@ -33,7 +33,7 @@ class TrainConfig(BaseModel):
     train_fraction: float = Field(0.7, gt=0, lt=1, description="part of the labelled images for training; the rest is the test split")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="part of the training images held out for validation")
     split_seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits; equal over the seeds of a repeated trial")
-    images: int | None = Field(None, ge=10, description="only so many of the labelled images, before they are split; none: all")
+    images: int | None = Field(None, ge=10, description="only so many of the data set's labelled images, of all classes; none: all")
     data_fraction: float = Field(
         1.0, gt=0, le=1, description="part of the training split that training uses; validation and test stay whole"
     )

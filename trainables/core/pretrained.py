@@ -7,7 +7,6 @@ loses them. And each base wants its own scaling, which is part of it here: it ta
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -128,8 +127,11 @@ def start_from(base: keras.Model, size: int, unfrozen_layers: int = 0) -> keras.
 
 
 def _is_noise(layer: Any) -> bool:
-    """Whether all that it does, it does in training: dropout, noise, augmentation. (An operation such as a division is no layer.)"""
-    return "training" in inspect.signature(layer.call).parameters and not layer.weights
+    """Whether all that it does, it does in training: dropout, noise, augmentation."""
+    # By name: Keras has no class for these alone. RandomCrop crops to its centre otherwise, so it is not one of them.
+    kinds = [kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith("keras.")]
+    noisy = any(kind.endswith(("Dropout", "Noise", "Dropout1D", "Dropout2D", "Dropout3D")) or kind.startswith("Random") for kind in kinds)
+    return noisy and "RandomCrop" not in kinds
 
 
 def _through(model: keras.Model, images: Any, call: Callable[..., Any]) -> Any:

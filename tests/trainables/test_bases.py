@@ -81,7 +81,7 @@ def test_from_a_trial_on_a_base(digits16: Dataset, trained: tuple[Training, dict
     """A run that fine-tuned is a base in its turn; its own base is opened from its run."""
     first = store({"base": "cifar10", "size": 16, "folder": str(tmp_path / "first"), "model": trained[1]})
     bases = {"cifar10": str(tmp_path / "first" / first["file"])}
-    settings = {"size": 16, "classes": 2, "images": 60, "unfrozen_layers": 24, "dense_units": 8}
+    settings = {"size": 16, "classes": 2, "images": 300, "unfrozen_layers": 24, "dense_units": 8}
     one = trial_of("fine_tune", digits16, opened(config("cifar10"), bases), **{key: settings[key] for key in settings if key != "size"})
     CheckpointStore(str(tmp_path / "trial")).save(one.state(), [{"epoch": 1}], 1)
     given = {

@@ -132,7 +132,7 @@ def test_training_changes_what_is_not_frozen(
 ) -> None:
     """Weights and moving averages: those of frozen layers not by a bit, those of all others."""
     own = {"unfrozen_layers": unfrozen} if name == "fine_tune" else {}
-    one = trial_of(name, digits16, base, classes=2, images=60, dense_units=8, **own, **settings)
+    one = trial_of(name, digits16, base, classes=2, images=300, dense_units=8, **own, **settings)
     layers = counted_layers(base)
     before = [[np.asarray(weight) for weight in layer.weights] for layer in layers]
     head = arrays(one.model)
@@ -155,7 +155,7 @@ def test_cut_after_the_last_feature_map(learnt: keras.Model) -> None:
 
 def test_a_trained_trial_is_a_base(digits16: Dataset, base: keras.Model, images: np.ndarray) -> None:
     """Also one that started from a base itself, and stands behind augmentation."""
-    one = trial_of("fine_tune", digits16, base, classes=2, images=60, augmentation="flip")
+    one = trial_of("fine_tune", digits16, base, classes=2, images=300, augmentation="flip")
     part = features(one.model.layers[-1])
     np.testing.assert_allclose(output(part, images, training=False), output(base, images, training=False), atol=1e-6)
     # The frozen spatial dropouts are gone.
@@ -293,7 +293,7 @@ def test_frozen_layers_that_do_something_stay() -> None:
         keras.layers.Resizing(24, 24),
         keras.layers.CenterCrop(16, 16),
         keras.layers.RandomFlip("horizontal"),
-        keras.layers.GaussianNoise(5.0),
+        keras.layers.GaussianNoise(0.5),
         keras.layers.Conv2D(4, 3),
         keras.layers.SpatialDropout2D(0.5),
     ):

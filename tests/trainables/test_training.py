@@ -73,7 +73,7 @@ def test_resume_is_exact(digits16: Dataset, tmp_path: Path) -> None:
 
 # Every setting of the recipe at once, none of them at its default.
 RECIPE: dict[str, Any] = {
-    "images": 300,
+    "images": 1500,
     "data_fraction": 0.8,
     "schedule": "one_cycle",
     "label_smoothing": 0.1,
@@ -131,7 +131,7 @@ ON_A_BASE: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("name", "settings"), ON_A_BASE, ids=["transfer", "fine_tune"])
 def test_resume_is_exact_on_a_base(digits8: Dataset, base_file: str, tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     """Also where other trials were before: the generators in a base are drawn when it is loaded, from the trial's seed."""
-    settings = {**settings, "classes": 2, "images": 119, "batch_size": 25, "dense_units": 8, "seed": 5}
+    settings = {**settings, "classes": 2, "images": 595, "batch_size": 25, "dense_units": 8, "seed": 5}
     config = get_trainable(name).config(size=8, **settings)
 
     def start() -> Training:

@@ -191,7 +191,7 @@ def test_it_opens_the_base_of_its_run(digits16: Dataset, task: Task, tmp_path: P
     path = tmp_path / "base.keras"
     base = features(network("cifar10", 16, None))
     base.save(path)
-    settings = {"size": 16, "classes": 2, "images": 100, "dense_units": 8, "unfrozen_layers": 2}
+    settings = {"size": 16, "classes": 2, "images": 500, "dense_units": 8, "unfrozen_layers": 2}
     fine_tune = {"trainable": "fine_tune", "config": settings, "bases": {"cifar10": str(path)}}
     used = Worker(config={**task(), **fine_tune})
     first = used.step()

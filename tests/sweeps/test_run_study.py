@@ -178,7 +178,8 @@ def test_a_run_on_a_run_keeps_what_it_needs(sweeps: Sweeps, data_root: Path, tmp
     assert run_names("runs") == ["one"]
 
 
-VGG16 = "run transfer --data digits --set base=vgg16 --set classes=2 --set images=200 --set dense_units=8".split()
+ON_VGG16 = ["base=vgg16", "classes=2", "images=200", "dense_units=8"]
+VGG16 = ["run", "transfer", "--data", "digits", *(word for setting in ON_VGG16 for word in ("--set", setting))]
 
 
 def test_imagenets_weights_without_a_network(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import duckdb
@@ -43,6 +44,11 @@ def test_the_cookbook() -> None:
 def test_duckdb() -> None:
     query = re.findall(r"`(select [^`]*)`", README)[0]
     assert len(duckdb.connect().execute(query).df()) == 4
+
+
+def test_the_reference_study_is_what_its_results_say() -> None:
+    script = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "readme_table.py"))
+    assert script["with_table"](README) == README, "run `python docs/readme_table.py`"
 
 
 def test_its_sweeps_are_there() -> None:

@@ -5,6 +5,7 @@ half of this data set's classes, on this run's own training images: what test ho
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from data_prep import BadInput, Dataset, check_source
+from data_prep import BadInput, Dataset, check_source, source_names
 from data_prep.core.source import look_up
 from sweeps.core.decide import finished
 from sweeps.core.journal import read_state
@@ -41,6 +42,12 @@ def names(resolved: Resolved) -> list[str]:
 
 def check(resolved: Resolved, options: RunOptions) -> None:
     """BadInput when a base cannot be had, as far as that can be told without its data, a download or keras."""
+    pretrained = LEAST_SIZE.keys() & set(names(resolved))
+    # In a study it is set for all parts.
+    if names(resolved) and not pretrained and "weights" in resolved.sweep.fixed and not resolved.part:
+        raise BadInput(
+            f"weights are those of {' and '.join(LEAST_SIZE)}, but base is {', '.join(names(resolved))}, which brings its own: leave weights out"
+        )
     for name in names(resolved):
         if name in LEAST_SIZE:
             _check_weights(_settings(resolved).weights)
@@ -78,8 +85,10 @@ def _best_of(run: str, storage_location: str) -> tuple[RunSpec, RunStorage, Tria
         storage = RunStorage(storage_location, run)
         spec, trial = storage.spec(), read_state(storage).best_trial
     except BadInput as error:
+        near = difflib.get_close_matches(run.lower(), [*LEAST_SIZE, HALF, *(name for name, _ in source_names())], n=1)
         raise BadInput(
-            f"base is {', '.join(LEAST_SIZE)}, a data set's name, {HALF}, a .keras file or a run, but got {run!r} ({error}): give one of these"
+            f"base is {', '.join(LEAST_SIZE)}, a data set's name, {HALF}, a .keras file or a run, but got {run!r} ({error}): "
+            f"{f'did you mean {near[0]}?' if near else 'give one of these'}"
         ) from None
     if trial is None:
         raise BadInput(f"a run that is a base has a best model, but {run!r} has no result yet: see `sweeps status {run}`")

@@ -152,6 +152,11 @@ def _figures(row: Row) -> Table:
     return table
 
 
+def _first_classes(row: Row) -> str:
+    classes = row.get(f"{PARAMS}classes")
+    return f", its first {classes} classes" if classes else ""
+
+
 def _on_base(row: Row) -> str:
     base = row.get(f"{PARAMS}base")
     return f" on {base}{random_weights(row)}" if base else ""
@@ -168,7 +173,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
             "network",
             f"{row['trainable']}{_on_base(row)}, {_count(row['parameters'])} parameters, {_count(row['trainable_parameters'])} of them trained",
         ),
-        ("data", f"{row['dataset']} {row['dataset_fingerprint']}"),
+        ("data", f"{row['dataset']} {row['dataset_fingerprint']}{_first_classes(row)}"),
         ("chosen by", f"{_chosen_by(row)}, of {_count(row['trials'])} trial{'s' * (row['trials'] != 1)}; F1 is the weighted average"),
     ]
     if (row["seeds"] or 1) > 1:

@@ -17,8 +17,8 @@ from sweeps.core.storage import RunStorage, run_names
 from sweeps.core.sweep import Sweep
 
 
-def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None:
-    """Print trials, epochs, what is shared and the expected time."""
+def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tuple[int, int]:
+    """Print trials, epochs, what is shared and the expected time; gives (trials, epochs), at most."""
     sweep = resolved.sweep
     count = trial_count(sweep, resolved.samples)
     repeated = repeat_count(count, options.seeds)
@@ -32,10 +32,11 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> None
         f"epochs     at most {most} a trial, {epochs} in all{_stopping(resolved)}",
         f"resources  {options.cpus} core{'s' * (options.cpus > 1)} and {resolved.gpus:g} GPUs a trial",
         "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another",
-        f"time       {_expected(resolved, options, epochs)}",
+        f"time       {_expected(resolved, options, count + repeated, epochs)}",
     ]
     for text in [*lines, *notes(resolved, options)]:
         console.print(text, soft_wrap=True, highlight=False)
+    return count + repeated, epochs
 
 
 def _epochs(resolved: Resolved, count: int, repeated: int) -> tuple[int, int]:
@@ -56,6 +57,8 @@ def _bases(resolved: Resolved) -> list[str]:
 
 
 def _first(resolved: Resolved, count: int) -> str:
+    if not resolved.sweep.space:
+        return ""
     points = Grid(resolved.sweep).points[:count] if resolved.sweep.searcher == "grid" else list(resolved.sweep.known_points)[:count]
     return f", first {'; '.join(' '.join(f'{key}={value}' for key, value in point.items()) for point in points)}" if points else ""
 
@@ -77,7 +80,7 @@ def _stopping(resolved: Resolved) -> str:
     return f"; asha stops all but the best 1 in {sweep.reduction_factor} after {sweep.grace_epochs} epochs and each time {sweep.reduction_factor} times later"
 
 
-def _expected(resolved: Resolved, options: RunOptions, epochs: int) -> str:
+def _expected(resolved: Resolved, options: RunOptions, trials: int, epochs: int) -> str:
     """From the newest earlier run here of the same trainable, data and size."""
     for name in reversed(run_names(options.storage)):
         storage = RunStorage(options.storage, name)
@@ -92,8 +95,8 @@ def _expected(resolved: Resolved, options: RunOptions, epochs: int) -> str:
         seconds = [row["epoch_seconds"] for trial in state.trials.values() for row in trial.epochs.values()]
         if seconds:
             mean = sum(seconds) / len(seconds)
-            workers = state.sessions[-1]["workers"]
-            return f"at most about {duration(mean * epochs / workers)} of training on {workers} workers ({mean:.2f} s an epoch, as measured in {name})"
+            workers = min(state.sessions[-1]["workers"], trials)
+            return f"at most about {duration(mean * epochs / workers)} of training on {workers} worker{'s' * (workers > 1)} ({mean:.2f} s an epoch, as measured in {name})"
     return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {options.storage} yet"
 
 

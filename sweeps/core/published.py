@@ -59,6 +59,16 @@ def of(experiment: str) -> list[Result]:
     return [result for result in results() if result.experiment == experiment]
 
 
+def best_of_each(without: Iterable[str]) -> list[Result]:
+    """Of each experiment but these, the result with the highest test accuracy."""
+    best: dict[str, Result] = {}
+    for result in results():
+        if result.experiment not in without and TEST_ACCURACY in result.figures:
+            old = best.get(result.experiment, result)
+            best[result.experiment] = max(old, result, key=lambda one: one.test_accuracy)
+    return list(best.values())
+
+
 def named(experiment: str, setting: str) -> Result:
     """The result with that setting; BadInput when the file has none."""
     for result in of(experiment):

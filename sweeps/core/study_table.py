@@ -14,11 +14,13 @@ from sweeps.core.best import NONE, RUN_JSON, RUNS, best_models_table, read_json,
 from trainables.core.pretrained import LEAST_SIZE
 
 Row = dict[str, Any]
+# The study that is to hold every experiment of the report.
+ALL = "study"
 
 
 def study_rows(results: Path, study: str) -> list[Row]:
-    """A row of best_models a part of the study in its order, after them the base runs that parts start from, then the published experiments that
-    the study lacks (with `part` and the published columns only)."""
+    """A row of best_models a part of the study in its order, after them the base runs that parts start from; in the study of all experiments then those
+    of the report that it lacks, each with its best result (`part` and the published columns only)."""
     best = {row["run"]: row for row in best_models_table(results)}
     specs = {spec["run"]: spec for spec in map(read_json, sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}"))) if "run" in spec}
     own = [run for run, spec in specs.items() if spec.get("study") == study]
@@ -27,12 +29,12 @@ def study_rows(results: Path, study: str) -> list[Row]:
     sources = dict.fromkeys(base["source"] for run in own for base in specs[run]["bases"].values())
     bases = [_part_row({**specs[run], "part": "base"}, best[run]) for run in sources if run in best]
     there = {row["trainable"] for row in [*parts, *bases]}
-    lacking = [
-        {"part": result.experiment, "published_test_accuracy": result.test_accuracy, "published_setting": result.setting}
-        for result in published.results()
-        if result.experiment not in there and published.TEST_ACCURACY in result.figures
-    ]
-    return [*parts, *bases, *lacking]
+    every = any(specs[run]["sweep_name"] == ALL for run in own)
+    return [*parts, *bases, *(map(_published_row, published.best_of_each(there)) if every else ())]
+
+
+def _published_row(result: published.Result) -> Row:
+    return {"part": result.experiment, "published_test_accuracy": result.test_accuracy, "published_setting": result.setting}
 
 
 def _part_row(spec: Row, best: Row | None) -> Row:
@@ -97,7 +99,7 @@ WIDE: dict[str, Callable[[Row], str]] = {
 }
 FOOT = (
     "Accuracies are parts of 1; of several seeds the test accuracy is mean ± standard deviation (n), and train and validation are those of the stored "
-    "model. Published: the report's, on Tiny ImageNet. *: a base of random weights, where ImageNet's could not be had."
+    "model. Published: the report's, on Tiny ImageNet. *: a base of random weights."
 )
 
 

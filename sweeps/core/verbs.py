@@ -27,11 +27,15 @@ def plan(options: RunOptions, console: Console) -> None:
     """Show what a run would do."""
     asked = planned(options)
     if asked.question:
-        console.print(f"{options.sweep}: {asked.question} {len(asked.parts)} parts, each a run", soft_wrap=True)
-    for number, resolved in enumerate(asked.parts):
-        if number:
+        console.print(f"{asked.parts[0].name}: {asked.question} {len(asked.parts)} parts, each a run\n", soft_wrap=True)
+    trials = epochs = 0
+    for resolved in asked.parts:
+        more_trials, more_epochs = show_plan(resolved, options, console)
+        trials, epochs = trials + more_trials, epochs + more_epochs
+        if asked.question:
             console.print()
-        show_plan(resolved, options, console)
+    if asked.question:
+        console.print(f"in all     {trials} trials and {epochs} epochs at most, bases that are to be trained not counted", highlight=False)
 
 
 def status(name: str | None, storage_location: str, console: Console) -> None:
@@ -50,7 +54,9 @@ def status(name: str | None, storage_location: str, console: Console) -> None:
     names = run_names(storage_location)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("run", "trials", "epochs", "best val", "state"):
-        table.add_column(column, justify="left" if column in ("run", "state") else "right")
+        # Names are to be copied: never cut.
+        width = max(map(len, names), default=0) if column == "run" else None
+        table.add_column(column, justify="left" if column in ("run", "state") else "right", min_width=width, no_wrap=column == "run")
     for run_name in names:
         table.add_row(run_name, *_summary(RunStorage(storage_location, run_name)))
     console.print(table if names else f"no runs in {storage_location}")

@@ -174,6 +174,7 @@ class Work:
             try:
                 job = self._start(plan, self.options, locks)
             except KeyboardInterrupt:
+                self.console.print("interrupted before its first trial: the same command again goes on with what it needs", soft_wrap=True)
                 return "interrupted", ""
             outcome = self._carry_on([job])
             self._show(job, outcome)

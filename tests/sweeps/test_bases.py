@@ -472,3 +472,13 @@ def test_files_of_a_runs_bases(tmp_path: Path) -> None:
         }
     )
     assert bases.base_files(spec, RunStorage(str(tmp_path), "own")) == {"half": f"{tmp_path}/own/bases/0123456789ab.keras"}
+
+
+def test_near_names_and_weights_that_are_not_used(sweeps: Sweeps) -> None:
+    code, _, err = sweeps("plan", "freeze_depth", "--data", "digits", "--set", "base=hlaf")
+    assert (code, err.strip().endswith(": did you mean half?")) == (2, True)
+    code, _, err = sweeps("plan", "freeze_depth", "--data", "digits", "--set", "base=half", "--set", "weights=random")
+    assert (code, err) == (
+        2,
+        "error: weights are those of vgg16 and inception, but base is half, which brings its own: leave weights out\n",
+    )

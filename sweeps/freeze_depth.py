@@ -3,7 +3,10 @@
 Question   Of a base trained on CIFAR-10, how many of the last layers should go on learning?
 Command    sweeps run freeze_depth --data tiny-imagenet        (--set base=half: a base trained on half of the data set's own classes)
 Cost       not yet measured on Tiny ImageNet; seven trials of 20 epochs, and the base's 50 where there is none yet
-Expected   the more layers learn, the better: 0.2071, 0.2341, 0.2659, 0.3288 with 5, 8, 13 and all 24 in the report; not yet measured here
+Expected   the more layers learn, the better: 0.2071, 0.2341, 0.2659, 0.3288 with 5, 8, 13 and all 24 in the report; not yet measured here there.
+           `--data fashion-mnist --set base=half --set images=4000 --epochs 8`, mean validation accuracy of seeds 0, 1, 2 (standard deviations 0.006 to
+           0.009): 0.875, 0.883, 0.886, 0.894, 0.895, 0.888, 0.883 for 0, 5, 8, 13, 16, 21, 24 layers: it rises to two blocks and falls again, since
+           this base has seen the same kind of images and its first block fits as it is
 """
 
 from sweeps import Sweep, choice

@@ -158,7 +158,7 @@ class Work:
             (plan,) = planned(options).parts
             prepare_data(plan, options, self.console)
         except BadInput as error:
-            raise BadInput(f"the base needs its data set, but {error}; or start from another base: --set base={bases.HALF}") from None
+            raise BadInput(f"{error}; or start from another base: --set base={bases.HALF}") from None
         return plan
 
     def prepare_data_of_bases(self, plan: Resolved) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from data_prep import BadInput, Dataset, open_dataset
 from sweeps import Sweep, choice, log_uniform
 from sweeps.core import bases
-from sweeps.core.bases import BaseRun, Makers, base_run, check_classes, check_fit, prepare_bases, prepare_weights, store_bases
+from sweeps.core.bases import BaseRun, Makers, base_run, check_classes, check_fit, check_split, prepare_bases, prepare_weights, store_bases
 from sweeps.core.journal import Journal
 from sweeps.core.launch import Resolved, RunOptions, prepare_data
 from sweeps.core.space import Distribution
@@ -481,4 +481,23 @@ def test_near_names_and_weights_that_are_not_used(sweeps: Sweeps) -> None:
     assert (code, err) == (
         2,
         "error: weights are those of vgg16 and inception, but base is half, which brings its own: leave weights out\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "default"), [("split_seed", 1, 0), ("train_fraction", 0.9, 0.7), ("validation_fraction", 0.2, 0.1)]
+)
+def test_a_run_that_saw_what_is_tested_here_is_no_base(key: str, value: Any, default: Any, options: RunOptions, digits: Dataset) -> None:
+    changed: dict[str, Any] = {key: value}
+    a_base_run(options, digits, "same")
+    a_base_run(options, digits, "other", **changed)
+    a_base_run(options, digits, "elsewhere", fingerprint="f" * 12, **changed)
+    for fine in ("same", "elsewhere"):
+        check_split(resolved(base=fine), options, digits)
+    check_split(resolved(base="other", **changed), options, digits)
+    with pytest.raises(BadInput) as refused:
+        check_split(resolved(base="other"), options, digits)
+    assert str(refused.value) == (
+        f"a base has not seen what it is tested on, but other was trained on this data set with {key} {value} instead of {default}: "
+        f"give --set {key}={value}"
     )

@@ -51,6 +51,20 @@ SWEEP = Study(
                 **SEARCH,
             ),
         ),
+        Part(
+            name="autokeras",
+            sweep=Sweep(
+                question="Does AutoKeras find a better network?",
+                trainable="autokeras_search",
+                space={},
+                searcher="autokeras",
+                scheduler="none",
+                samples=100,
+                parallel=1,
+                time_budget="3h",
+                published="3 hours",
+            ),
+        ),
         Part(name="transfer", sweep=Sweep(published="base=cifar10", **TRANSFER)),
         Part(name="transfer-vgg16", sweep=Sweep(fixed={"base": "vgg16"}, published="base=vgg16", **TRANSFER)),
         Part(

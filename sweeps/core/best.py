@@ -17,6 +17,7 @@ from sweeps.core.parquet import read_table
 from sweeps.core.published import data_of
 from sweeps.core.tables import BEST_MODELS, PARAMS, SPLITS, columns
 from trainables.core.pretrained import RANDOM
+from trainables.core.spaces import HEAD, IMAGES
 
 Row = dict[str, Any]
 NONE = "-"
@@ -39,8 +40,11 @@ def best_models_table(results: Path) -> list[Row]:
 
 def _settings(results: Path, path: Path, row: Row) -> Row:
     spec = results.joinpath(RUNS, *path.parts[-3:-1], RUN_JSON)
-    space = read_json(spec).get("sweep", {}).get("space", {})
-    return {name: row.get(PARAMS + name) for name in space}
+    sweep = read_json(spec).get("sweep", {})
+    if sweep.get("searcher") == "autokeras":
+        found = json.loads(row["config_json"])["hyperparameters"]
+        return {name.removeprefix(f"{IMAGES}/").removeprefix(f"{HEAD}/"): value for name, value in found.items()}
+    return {name: row.get(PARAMS + name) for name in sweep.get("space", {})}
 
 
 def read_json(file: Path) -> Row:
@@ -101,7 +105,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "dataset": lambda row: row["dataset"],
     "settings searched": lambda row: written(row["settings"]),
     "train accuracy": lambda row: _part(row["train_accuracy"]),
-    "validation accuracy": lambda row: _part(row["val_accuracy"]),
+    "validation accuracy": lambda row: _part(row["val_accuracy"]) + " (fitted)" * (row["fit_on"] == "train+validation"),
     "test accuracy": lambda row: _part(row["test_accuracy"]),
     "test accuracy over seeds": _over_seeds,
     "test top-5": lambda row: _part(row["test_top5_accuracy"]),
@@ -118,6 +122,7 @@ Made from `best_models/`; README.md explains every column.
 """
 _FOOT = f"""The best trial and epoch are chosen by validation accuracy alone, so that figure is a little too good. Train, validation and test are three parts of
 the labelled images without overlap; test was read once, for the model shown (and its other seeds). All figures are parts of 1, of the stored weights, without dropout.
+"(fitted)": these weights were trained on the validation images, too.
 Where test is "{NONE}" the model is not evaluated yet: then train is as the epoch trained, with dropout. The published figure is the seed report's, on Tiny
 ImageNet (`base`: CIFAR-10): compare it with a row on that data set only.
 """
@@ -176,6 +181,8 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("data", f"{row['dataset']} {row['dataset_fingerprint']}{_first_classes(row)}"),
         ("chosen by", f"{_chosen_by(row)}, of {_count(row['trials'])} trial{'s' * (row['trials'] != 1)}; F1 is the weighted average"),
     ]
+    if row["final_of"]:
+        facts.append(("final fit", f"of trial {row['final_of']} on train and validation, whose figure is of images that it has seen"))
     if (row["seeds"] or 1) > 1:
         facts.append(("over seeds", f"test accuracy {_over_seeds(row)}" if row["test_accuracy_mean"] is not None else "not evaluated yet"))
     if not row["evaluated"]:

@@ -46,6 +46,7 @@ Storage = Annotated[str, typer.Option(help="folder or URI (s3://...) of the runs
 Results = Annotated[Path, typer.Option(help="folder of the Parquet tables")]
 Address = Annotated[str | None, typer.Option(help="of a running Ray cluster (auto); default: this machine alone")]
 TimeBudget = Annotated[str | None, typer.Option(help="wall time of the whole run over all its sessions: 90s, 20m, 3h")]
+Parallel = Annotated[int | None, typer.Option(help="trials at a time, at most; default: all there is room for, of autokeras one")]
 RunName = Annotated[str | None, typer.Option(help="name of the new run; default: sweep, data set and time")]
 
 
@@ -96,6 +97,7 @@ def plan(
     results: Results = Path("results"),
     address: Address = None,
     time_budget: TimeBudget = None,
+    parallel: Parallel = None,
     run_name: RunName = None,
 ) -> None:
     """What a run would do: its trials, what they share, the expected time. Starts nothing."""
@@ -120,6 +122,7 @@ def run(
     results: Results = Path("results"),
     address: Address = None,
     time_budget: TimeBudget = None,
+    parallel: Parallel = None,
     run_name: RunName = None,
 ) -> None:
     """Search, with live progress; then measure the best model, write the results and print the table."""

@@ -5,7 +5,8 @@ In order of arrival (the default) a decision uses everything in the journal. In 
 uses trials up to i - WINDOW only, and waits until those have ended: then it depends on neither the number of workers nor on interruptions.
 
 When the search has ended, its best configurations are trained again with further seeds (`--seeds`): more trials of the run, which no rule but the
-time budget stops.
+time budget stops. Then the best is fitted once more on train and validation where the sweep asks for that (`final_fit`), which nothing stops: it has the
+epochs that its best had.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sweeps.core.journal import Journal
 from sweeps.core.propose import proposer, trial_count
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import Row, RunState, Trial
+from trainables.core.selection import without_gain
 
 WINDOW = 4
 # Configurations that are trained again where a run has several seeds.
@@ -45,6 +47,9 @@ class Decisions:
             if row["kind"] == "end":
                 ended.append(row["trial"])
             elif row["kind"] == "suggest":
+                if row.get("final_of"):
+                    # Where time cut the search short, its number would be that of a trial of the search.
+                    continue
                 now, repeat_of = self._ask(row["trial"], ended)
                 self._compare(row["trial"], {**now, "repeat_of": repeat_of}, {**row["config"], "repeat_of": row.get("repeat_of")})
 
@@ -64,7 +69,7 @@ class Decisions:
                 continue
             if trial.epochs and (stop := trial.epochs[trial.last_epoch]["stop"]):
                 self.end(trial.index, stop)
-            elif self.out_of_time():
+            elif self.out_of_time() and not trial.final_of:
                 self.end(trial.index, "time budget")
 
     def _ask(self, index: int, ended: list[int]) -> tuple[Row, int | None]:
@@ -89,19 +94,31 @@ class Decisions:
     @property
     def exhausted(self) -> bool:
         """No trial will be suggested any more."""
-        return len(self.state.trials) >= total_trials(self.spec, self.state) or self.out_of_time()
+        return exhausted(self.spec, self.state, self.out_of_time())
 
     def waiting(self) -> bool:
         """Whether the next suggestion has to wait for trials that still run."""
+        running = self.open_trials()
+        if self.spec.parallel is not None and len(running) >= self.spec.parallel:
+            return True
+        if selected(self.spec, self.state, self.out_of_time()):
+            return False
+        if self.out_of_time() or len(self.state.trials) >= total_selecting(self.spec, self.state):
+            # The best is not known yet.
+            return True
         if len(self.state.trials) >= self.count:
-            # The best of the search are not known yet.
+            # The best of the search, to be repeated, are not.
             return searching(self.spec, self.state)
         first = len(self.state.trials) + 1 - WINDOW
-        return self.spec.deterministic and any(trial.index <= first for trial in self.open_trials())
+        return self.spec.deterministic and any(trial.index <= first for trial in running)
 
     def suggest(self) -> Trial:
         """The next trial, in the journal before anyone knows of it."""
         index = len(self.state.trials) + 1
+        if selected(self.spec, self.state, self.out_of_time()):
+            config, final_of = final_fits(self.spec, self.state)[0]
+            self.journal.append("suggest", trial=index, config=config, final_of=final_of)
+            return self.state.trials[index]
         ended = [row["trial"] for row in self.journal.rows if row["kind"] == "end"]
         config, repeat_of = self._ask(index, ended)
         self.journal.append("suggest", trial=index, config=config, repeat_of=repeat_of)
@@ -120,27 +137,40 @@ class Decisions:
     def _verdict(self, trial: Trial, result: Row) -> str | None:
         if result["epoch"] >= trial.config["epochs"]:
             return "epochs"
+        if trial.final_of:
+            return None
         if self.out_of_time():
             return "time budget"
+        patience = trial.config.get("patience")
+        if patience is not None and without_gain([*trial.epochs.values(), result]) >= patience:
+            return "patience"
         sweep = self.spec.sweep
-        if trial.repeat_of is None and sweep.scheduler == "asha" and is_rung(result["epoch"], sweep.grace_epochs, sweep.reduction_factor):
+        if trial.of_search and sweep.scheduler == "asha" and is_rung(result["epoch"], sweep.grace_epochs, sweep.reduction_factor):
             last = trial.index - WINDOW if self.spec.deterministic else self.count
             # A failed trial may have shone before it diverged: nobody is measured against it.
-            trials = [t for t in self.state.trials.values() if t.index <= last and t.index != trial.index and t.status != "failed"]
-            others = [t.epochs for t in trials]
-            peers = [epochs[result["epoch"]]["val_accuracy"] for epochs in others if result["epoch"] in epochs]
+            others = [t for t in self.state.trials.values() if t.index <= last and t.index != trial.index and t.status != "failed"]
+            peers = [t.epochs[result["epoch"]]["val_accuracy"] for t in others if result["epoch"] in t.epochs]
             if not promoted(result["val_accuracy"], peers, sweep.reduction_factor):
                 return "asha"
         return None
 
     def end(self, index: int, reason: str) -> None:
-        """Record that a trial is done: it had all its epochs, or it was stopped before."""
-        self.journal.append("end", trial=index, status="completed" if reason == "epochs" else "stopped", reason=reason, error=None)
+        """Record that a trial is done: it had all its epochs, or came no further (`patience`), or it was stopped before."""
+        status = "completed" if reason in ("epochs", "patience") else "stopped"
+        self.journal.append("end", trial=index, status=status, reason=reason, error=None)
 
     def fail(self, index: int, error: str) -> None:
         """Record that a trial failed for good."""
         if not self.state.trials[index].end:
             self.journal.append("end", trial=index, status="failed", reason="error", error=error)
+
+    def deadline(self, trial: Trial) -> float | None:
+        """When the trial has to stop, within an epoch (Unix time, s); None: never."""
+        budget = self.spec.time_budget_seconds
+        if budget is None or trial.final_of:
+            return None
+        now = time.time()
+        return now + budget - self.state.elapsed_at(now)
 
     def out_of_time(self) -> bool:
         """Whether the run has used its time budget; the time between its sessions does not count."""
@@ -160,7 +190,7 @@ class Decisions:
 
 def searching(spec: RunSpec, state: RunState) -> bool:
     """Whether the search itself, its repeats not counted, has trials that run or are still to come."""
-    own = [trial for trial in state.trials.values() if trial.repeat_of is None]
+    own = [trial for trial in state.trials.values() if trial.of_search]
     return len(own) < trial_count(spec.sweep, spec.samples) or any(trial.end is None for trial in own)
 
 
@@ -174,10 +204,45 @@ def repeats(spec: RunSpec, state: RunState) -> list[tuple[Row, int]]:
     return [({**trial.config, "seed": spec.seed + n}, trial.index) for n in range(1, spec.seeds) for trial in best]
 
 
-def total_trials(spec: RunSpec, state: RunState) -> int:
-    """Trials of the whole run, the repeats too: at most, while it searches."""
+def final_fits(spec: RunSpec, state: RunState) -> list[tuple[Row, int]]:
+    """What is still to be fitted on train and validation once the best is known: settings, and the trial that has them. As many epochs as the best
+    of that trial was after: without validation nothing tells when to stop."""
+    if not final_fit(spec):
+        return []
+    fitted = {trial.final_of for trial in state.trials.values()}
+    runs = [trial for trial in state.selected_runs if trial.index not in fitted]
+    return [({**trial.config, "epochs": trial.best_epoch}, trial.index) for trial in runs]
+
+
+def final_fit(spec: RunSpec) -> bool:
+    """Whether the best is fitted once more on train and validation."""
+    return spec.sweep.config({}, spec.seed).final_fit
+
+
+def selected(spec: RunSpec, state: RunState, out_of_time: bool) -> bool:
+    """Whether the best is known and a final fit of it is still to be begun."""
+    selecting = [trial for trial in state.trials.values() if not trial.final_of]
+    through = out_of_time or len(selecting) >= total_selecting(spec, state)
+    return through and all(trial.end for trial in selecting) and bool(final_fits(spec, state))
+
+
+def exhausted(spec: RunSpec, state: RunState, out_of_time: bool) -> bool:
+    """Whether no trial will be suggested any more."""
+    selecting = [trial for trial in state.trials.values() if not trial.final_of]
+    through = out_of_time or len(selecting) >= total_selecting(spec, state)
+    return through and not (final_fit(spec) and (any(not trial.end for trial in selecting) or final_fits(spec, state)))
+
+
+def total_selecting(spec: RunSpec, state: RunState) -> int:
+    """Trials that the best is chosen from: of the search and its repeats; at most, while it searches."""
     count = trial_count(spec.sweep, spec.samples)
     return count + (repeat_count(count, spec.seeds) if searching(spec, state) else len(repeats(spec, state)))
+
+
+def total_trials(spec: RunSpec, state: RunState) -> int:
+    """Trials of the whole run, repeats and final fits too: at most, while it searches."""
+    fits = spec.seeds if searching(spec, state) or not state.trials else len(state.selected_runs)
+    return total_selecting(spec, state) + (fits if final_fit(spec) else 0)
 
 
 def repeat_count(trials: int, seeds: int) -> int:
@@ -201,7 +266,7 @@ def promoted(accuracy: float, peers: list[float], factor: int) -> bool:
 def finished(spec: RunSpec, state: RunState) -> bool:
     """Whether nothing is left to do for a run that no process is working on: its trials have ended and its best is measured."""
     budget = spec.time_budget_seconds
-    all_suggested = len(state.trials) >= total_trials(spec, state) or (budget is not None and state.elapsed_seconds >= budget)
+    all_suggested = exhausted(spec, state, budget is not None and state.elapsed_seconds >= budget)
     return all_suggested and not any(trial.end is None for trial in state.trials.values()) and measured(state)
 
 

@@ -45,6 +45,8 @@ class Job:
             "trial": trial.index,
             "config": trial.config,
             "reported": trial.last_epoch,
+            "final": trial.final_of is not None,
+            "deadline": self.decisions.deadline(trial),
             "checkpoints": self.storage.trial_checkpoints(trial.trial_id),
         }
 

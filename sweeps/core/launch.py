@@ -25,7 +25,7 @@ from sweeps.core.storage import RunStorage
 from sweeps.core.sweep import Sweep
 from trainables.core.config import split_of
 
-VERSIONS_OF = ("ray", "tensorflow", "keras", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
+VERSIONS_OF = ("ray", "tensorflow", "keras", "autokeras", "keras-tuner", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 # As many as `seed` of a trainable's settings allows.
 SEEDS = 2**32
@@ -51,6 +51,7 @@ class RunOptions:
     results: Path = Path("results")
     address: str | None = None
     time_budget: str | None = None
+    parallel: int | None = None
     run_name: str | None = None
 
 
@@ -66,6 +67,7 @@ class Resolved:
     seed: int
     gpus: float
     time_budget_seconds: float | None
+    parallel: int | None = None
     study: str | None = None
     part: str | None = None
     part_number: int | None = None
@@ -83,6 +85,7 @@ def resolve(name: str, sweep: Sweep, options: RunOptions) -> Resolved:
     data = options.data or sweep.data
     size = sweep.config({}, options.seed).size
     check_source(data, size=size, root=options.data_root)
+    budget = sweep.time_budget if options.time_budget is None else options.time_budget
     return Resolved(
         name=name,
         sweep=sweep,
@@ -91,7 +94,8 @@ def resolve(name: str, sweep: Sweep, options: RunOptions) -> Resolved:
         size=size,
         seed=options.seed,
         gpus=options.gpus if options.gpus is not None else float(min(local_gpus(), 1)),
-        time_budget_seconds=parse_duration(options.time_budget) if options.time_budget is not None else None,
+        time_budget_seconds=parse_duration(budget) if budget is not None else None,
+        parallel=options.parallel or sweep.parallel,
     )
 
 
@@ -112,6 +116,8 @@ def check_options(options: RunOptions) -> None:
             raise BadInput(f"{option} is given a value or left out, but got '': do one of these")
     if options.samples is not None and options.samples < 1:
         raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
+    if options.parallel is not None and options.parallel < 1:
+        raise BadInput(f"--parallel is a number of trials at a time, at least 1, but got {options.parallel}: give another")
     # A seed for each repeat.
     if options.seeds < 1:
         raise BadInput(f"--seeds is a number of seeds, at least 1, but got {options.seeds}: give another")
@@ -146,7 +152,7 @@ def parse_duration(text: str) -> float:
 def notes(resolved: Resolved, options: RunOptions) -> list[str]:
     """What a user may not expect of the search."""
     count = trial_count(resolved.sweep, resolved.samples)
-    if not resolved.sweep.space:
+    if not resolved.sweep.searches:
         return ["every searched setting is fixed: one trial"]
     if options.samples and count < options.samples:
         return [f"the grid has {count} points: {count} trials, not {options.samples}"]
@@ -214,6 +220,7 @@ def new_run(
         seeds=options.seeds,
         deterministic=options.deterministic,
         time_budget_seconds=resolved.time_budget_seconds,
+        parallel=resolved.parallel,
         cpus_per_trial=options.cpus,
         gpus_per_trial=resolved.gpus,
         dataset=dataset.name,

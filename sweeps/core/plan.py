@@ -30,6 +30,9 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tupl
         f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
         *_seeds(options, repeated),
         f"epochs     at most {most} a trial, {epochs} in all{_stopping(resolved)}",
+        *_final_fit(resolved, options),
+        *([f"at a time  {resolved.parallel}"] if resolved.parallel else []),
+        *([f"budget     {duration(resolved.time_budget_seconds)}"] if resolved.time_budget_seconds else []),
         f"resources  {options.cpus} core{'s' * (options.cpus > 1)} and {resolved.gpus:g} GPUs a trial",
         "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another",
         f"time       {_expected(resolved, options, count + repeated, epochs)}",
@@ -73,11 +76,19 @@ def _seeds(options: RunOptions, repeated: int) -> list[str]:
     return [f"repeats    {repeated} more trial{'s' * (repeated > 1)}: the {which} again with {seeds}, in full; the best mean is chosen"]
 
 
+def _final_fit(resolved: Resolved, options: RunOptions) -> list[str]:
+    if not resolved.sweep.config({}, options.seed).final_fit:
+        return []
+    return ["final fit  of the best, on train and validation, for as many epochs as its best; after the budget where there is one"]
+
+
 def _stopping(resolved: Resolved) -> str:
     sweep = resolved.sweep
+    patience = sweep.config({}, resolved.seed).patience
+    early = f"; a trial ends after {patience} epochs without a better one" if patience else ""
     if sweep.scheduler == "none":
-        return ""
-    return f"; asha stops all but the best 1 in {sweep.reduction_factor} after {sweep.grace_epochs} epochs and each time {sweep.reduction_factor} times later"
+        return early
+    return f"{early}; asha stops all but the best 1 in {sweep.reduction_factor} after {sweep.grace_epochs} epochs and each time {sweep.reduction_factor} times later"
 
 
 def _expected(resolved: Resolved, options: RunOptions, trials: int, epochs: int) -> str:
@@ -95,7 +106,7 @@ def _expected(resolved: Resolved, options: RunOptions, trials: int, epochs: int)
         seconds = [row["epoch_seconds"] for trial in state.trials.values() for row in trial.epochs.values()]
         if seconds:
             mean = sum(seconds) / len(seconds)
-            workers = min(state.sessions[-1]["workers"], trials)
+            workers = min(state.sessions[-1]["workers"], trials, resolved.parallel or trials)
             return f"at most about {duration(mean * epochs / workers)} of training on {workers} worker{'s' * (workers > 1)} ({mean:.2f} s an epoch, as measured in {name})"
     return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {options.storage} yet"
 

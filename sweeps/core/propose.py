@@ -1,4 +1,4 @@
-"""Where configurations come from: a grid, random draws, or TPE. Each is a pure function of the seed and of what it has been told, in order."""
+"""Where configurations come from: a grid, random draws, TPE, or AutoKeras. Each is a pure function of the seed and of what it has been told, in order."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def _values(distribution: Distribution) -> tuple[Any, ...]:
 
 def proposer(sweep: Sweep, seed: int) -> Proposer:
     """The sweep's searcher, fresh."""
+    if sweep.searcher == "autokeras":
+        return AutoKeras(sweep, seed)
     if sweep.searcher == "grid" or not sweep.space:
         return Grid(sweep)
     return Random(sweep, seed) if sweep.searcher == "random" else Tpe(sweep, seed)
@@ -37,7 +39,7 @@ def proposer(sweep: Sweep, seed: int) -> Proposer:
 
 def trial_count(sweep: Sweep, samples: int) -> int:
     """Trials that a run with so many samples has: a grid ends when it is through."""
-    if sweep.searcher == "grid" or not sweep.space:
+    if sweep.searcher == "grid" or not sweep.searches:
         return min(samples, len(Grid(sweep).points))
     return samples
 
@@ -80,6 +82,33 @@ def _draw(distribution: Distribution, generator: np.random.Generator) -> Any:
     if isinstance(distribution, LogUniform):
         return float(np.exp(generator.uniform(np.log(distribution.low), np.log(distribution.high))))
     return distribution.values[generator.integers(len(distribution.values))]
+
+
+class AutoKeras:
+    """AutoKeras' greedy search (Jin et al. 2023, JMLR 24:6): in a process of its own, where keras builds each network to see what it can vary."""
+
+    def __init__(self, sweep: Sweep, seed: int) -> None:
+        self.sweep, self.seed = sweep, seed
+        self.oracle: Any = None
+
+    def ask(self, trial: int) -> Point:
+        """A first network of the space, or the best so far with a part of it changed."""
+        return dict(self._call("ask", trial))
+
+    def tell(self, trial: int, accuracy: float | None) -> None:
+        """Learn from a network."""
+        self._call("tell", trial, accuracy)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        # Imported here: only a run with this searcher needs that process.
+        import ray
+
+        if self.oracle is None:
+            from trainables.core.oracle import Oracle
+
+            # On the driver's machine and in its room: it has nothing to do while networks train. Its end is the driver's end.
+            self.oracle = ray.remote(num_cpus=0)(Oracle).remote(self.sweep.config({}, self.seed).model_dump(), set(self.sweep.fixed))
+        return ray.get(getattr(self.oracle, method).remote(*arguments))
 
 
 class Tpe:

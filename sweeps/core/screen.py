@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from statistics import fmean
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -16,7 +17,7 @@ from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.propose import trial_count
 from sweeps.core.spec import RunSpec
-from sweeps.core.state import RunState, Trial
+from sweeps.core.state import Row, RunState, Trial
 
 ROWS = 12
 POLL_SECONDS = 0.5
@@ -68,9 +69,12 @@ class Screen:
 
     def _print_lines(self) -> None:
         shown = {(spec.run, index) for spec, journal in self.runs for index, _ in _ended(journal)}
+        announced: set[int] = set()
         while True:
             last = self.stop.wait(POLL_SECONDS)
             for spec, journal in self.runs:
+                for text in _announcements(journal, announced):
+                    self.console.print(text, soft_wrap=True, highlight=False)
                 for index, trial in _ended(journal):
                     if (spec.run, index) not in shown:
                         shown.add((spec.run, index))
@@ -83,6 +87,15 @@ class Screen:
 def _ended(journal: Journal) -> list[tuple[int, Trial]]:
     with journal.lock:
         return [(index, trial) for index, trial in journal.state.trials.items() if trial.end]
+
+
+def _announcements(journal: Journal, announced: set[int]) -> list[str]:
+    """Of the final fits that have begun and are not in `announced`, where they go."""
+    with journal.lock:
+        trials = journal.state.trials
+        new = [trial for trial in trials.values() if trial.final_of and not trial.end and id(trial) not in announced]
+        announced |= {id(trial) for trial in new}
+        return [announcement(trial, trials[trial.final_of]) for trial in new if trial.final_of]
 
 
 def runs_table() -> Table:
@@ -99,7 +112,7 @@ def summary(spec: RunSpec, state: RunState) -> tuple[str, ...]:
     running = [trial for trial in state.trials.values() if not trial.end]
     at_work = ", ".join(f"{trial.last_epoch}/{trial.config['epochs']}" for trial in running)
     epochs = sum(len(trial.epochs) for trial in state.trials.values())
-    best = state.best_trial
+    best = state.leader
     accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
     return spec.part or spec.run, f"{ended}/{total_trials(spec, state)}", at_work, str(epochs), accuracy
 
@@ -112,13 +125,34 @@ def line(spec: RunSpec, trial: Trial) -> str:
     if not trial.best:
         return what
     done = f"{trial.last_epoch} of {trial.config['epochs']} epochs"
+    if trial.final_of:
+        return f"trial {trial.trial_id} {trial.status}: final fit of trial {trial.final_of:05d}, {done}"
     return f"{what}: val_accuracy {trial.best['val_accuracy']:.4f} at epoch {trial.best_epoch}, {done}"
 
 
 def point(spec: RunSpec, trial: Trial) -> str:
     """The searched settings of a trial, and its seed where it repeats another."""
-    settings = " ".join(f"{key}={_short(trial.config[key])}" for key in spec.sweep.space) or "no searched setting"
+    settings = " ".join(f"{key}={_short(value)}" for key, value in searched(spec, trial).items()) or "no searched setting"
     return settings if trial.repeat_of is None else f"{settings} seed={trial.config['seed']}"
+
+
+def searched(spec: RunSpec, trial: Trial) -> dict[str, object]:
+    """The searched settings of a trial, those of AutoKeras in short: a network has some twenty."""
+    if spec.sweep.searcher != "autokeras":
+        return {key: trial.config[key] for key in spec.sweep.space}
+    own = trial.config["hyperparameters"]
+    kinds = [value for name, value in own.items() if name.endswith("/block_type")]
+    training = {name: own[name] for name in ("optimizer", "learning_rate") if name in own}
+    first = next(iter(trial.epochs.values()), {})
+    return {"network": "".join(map(str, kinds)), "parameters": first.get("parameters", ""), **training}
+
+
+def announcement(trial: Trial, of: Trial) -> str:
+    """What a final fit will do, and how long that takes by the epochs of the trial that it is of."""
+    seconds = fmean(result["epoch_seconds"] for result in of.epochs.values())
+    epochs = trial.config["epochs"]
+    expected = seconds * epochs / (1 - trial.config["validation_fraction"])
+    return f"final fit of trial {of.trial_id} on train and validation: {epochs} epoch{'s' * (epochs > 1)}, about {duration(expected)}"
 
 
 def _short(value: object) -> str:
@@ -133,11 +167,12 @@ def overview(spec: RunSpec, state: RunState, now: float | None = None) -> list[R
     progress.add_task(spec.run, total=total, completed=ended)
     states = ", ".join(f"{state.count(status)} {status}" for status in ("running", "completed", "stopped", "failed"))
     parts: list[RenderableType] = [progress, f"{states}; {pace(spec, state, total, now)}"]
-    best = state.best_trial
+    best = state.leader
     if best and best.best:
         parts.append(
             f"best so far: val_accuracy {best.best['val_accuracy']:.4f} ({point(spec, best)}, epoch {best.best_epoch}, trial {best.trial_id})"
         )
+    parts += [announcement(trial, state.trials[trial.final_of]) for trial in state.trials.values() if trial.final_of and not trial.end]
     return parts
 
 
@@ -155,12 +190,12 @@ def pace(spec: RunSpec, state: RunState, total: int, now: float | None) -> str:
 def _expected_epochs(spec: RunSpec, state: RunState, total: int) -> float | None:
     """Of the whole run: a trial of the search has the mean of those that ended, a repeat all of its epochs. None while nothing tells, or nothing is left."""
     ended = [trial for trial in state.trials.values() if trial.end and trial.epochs]
-    searched = [len(trial.epochs) for trial in ended if trial.repeat_of is None]
-    if not searched or len(ended) >= total:
+    lengths = [len(trial.epochs) for trial in ended if trial.of_search]
+    if not lengths or len(ended) >= total:
         return None
     count = trial_count(spec.sweep, spec.samples)
-    longest: int = max(trial.config["epochs"] for trial in ended)
-    return count * sum(searched) / len(searched) + (total - count) * longest
+    longest: int = max(len(trial.epochs) for trial in ended)
+    return count * sum(lengths) / len(lengths) + (total - count) * longest
 
 
 def duration(seconds: float) -> str:
@@ -177,21 +212,30 @@ def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
     """The running trials first, then the best of the others."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     seed = ["seed"] if spec.seeds > 1 else []
-    for name in ("trial", *spec.sweep.space, *seed, "status", "epoch", "train acc", "val acc", "best val"):
+    names = next(iter([list(searched(spec, trial)) for trial in state.trials.values()]), list(spec.sweep.space))
+    for name in ("trial", *names, *seed, "status", "epoch", "train acc", "val acc", "best val"):
         table.add_column(name, no_wrap=True, justify="left" if name in ("trial", "status") else "right")
     for trial in sorted(state.trials.values(), key=_order)[:rows]:
         last = trial.epochs.get(trial.last_epoch)
         table.add_row(
             trial.trial_id,
-            *(_short(trial.config[key]) for key in (*spec.sweep.space, *seed)),
-            trial.status,
+            *(_short(searched(spec, trial).get(name, "")) for name in names),
+            *(str(trial.config[key]) for key in seed),
+            "final fit" if trial.final_of and not trial.end else trial.status,
             f"{trial.last_epoch}/{trial.config['epochs']}",
             f"{last['train_accuracy']:.4f}" if last else "",
-            f"{last['val_accuracy']:.4f}" if last else "",
-            f"{trial.best['val_accuracy']:.4f}" if trial.best else "",
+            _figure(last),
+            _figure(trial.best),
         )
     return table
 
 
+def _figure(result: Row | None) -> str:
+    """Validation accuracy; nothing where there is none: no epoch yet, or a final fit."""
+    value = (result or {}).get("val_accuracy")
+    return "" if value is None else f"{value:.4f}"
+
+
 def _order(trial: Trial) -> tuple[bool, float, int]:
-    return trial.end is not None, -trial.best["val_accuracy"] if trial.best else 1.0, trial.index
+    accuracy = (trial.best or {}).get("val_accuracy")
+    return trial.end is not None, 1.0 if accuracy is None else -accuracy, trial.index

@@ -36,6 +36,7 @@ class RunSpec(BaseModel):
     seeds: int = 1
     deterministic: bool
     time_budget_seconds: float | None
+    parallel: int | None = None
     cpus_per_trial: int
     gpus_per_trial: float
     dataset: str

@@ -17,7 +17,8 @@ EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 @dataclass
 class Trial:
-    """One configuration; `repeat_of` is the trial of the search that has the same settings and another seed, None for the search's own.
+    """One configuration; `repeat_of` is the trial of the search that has the same settings and another seed, `final_of` the trial whose settings this one
+    has on train and validation (its final fit); both None for the search's own.
 
     `epochs` maps an epoch (from 1) to its result row: EPOCH_METRICS, learning_rate, epoch_seconds, images_per_second,
     finished_at (Unix time, s), node, device, parameters, trainable_parameters, checkpoint, setup_seconds, stop (why the trial ends after this epoch, or None)."""
@@ -25,9 +26,15 @@ class Trial:
     index: int
     config: Row
     repeat_of: int | None = None
+    final_of: int | None = None
     epochs: dict[int, Row] = field(default_factory=dict)
     starts: list[Row] = field(default_factory=list)
     end: Row | None = None
+
+    @property
+    def of_search(self) -> bool:
+        """Neither a repeat nor a final fit."""
+        return self.repeat_of is None and self.final_of is None
 
     @property
     def trial_id(self) -> str:
@@ -51,7 +58,7 @@ class Trial:
 
     @property
     def best_epoch(self) -> int | None:
-        """Highest validation accuracy, then lowest validation loss, then earliest."""
+        """Highest validation accuracy, then lowest validation loss, then earliest; of a final fit the last."""
         return best_epoch(self.epochs.values()) if self.epochs else None
 
     @property
@@ -98,10 +105,11 @@ class RunState:
             self.sessions.append(row)
         elif kind == "suggest":
             _complete(row["config"], ("epochs",))
-            first = row.get("repeat_of")
-            if first is not None and first not in self.trials:
-                raise ValueError(f"there is no trial {first!r} to repeat")
-            self.trials[row["trial"]] = Trial(row["trial"], row["config"], first)
+            repeat_of, final_of = row.get("repeat_of"), row.get("final_of")
+            for first in (repeat_of, final_of):
+                if first is not None and first not in self.trials:
+                    raise ValueError(f"there is no trial {first!r} to repeat")
+            self.trials[row["trial"]] = Trial(row["trial"], row["config"], repeat_of, final_of)
         elif kind == "start":
             self.trials[row["trial"]].starts.append(row)
         elif kind == "result":
@@ -128,25 +136,36 @@ class RunState:
     @property
     def ranked(self) -> list[Trial]:
         """The search's own trials that have a result and did not fail, the best first: by validation alone. Ties go to the earlier trial."""
-        able = [trial for trial in self.trials.values() if trial.repeat_of is None and trial.best and trial.status != "failed"]
+        able = [trial for trial in self.trials.values() if trial.of_search and trial.best and trial.status != "failed"]
         return sorted(able, key=_order)
 
     @property
     def best_runs(self) -> list[Trial]:
-        """The runs of the best configuration, the best of them first; empty before the first result.
+        """The final fits of the runs of the best configuration, in their order, once they have had all their epochs; before, those runs."""
+        fits = {trial.final_of: trial for trial in self.trials.values() if trial.final_of and trial.status == "completed"}
+        return [fits[trial.index] for trial in self.selected_runs if trial.index in fits] or self.selected_runs
+
+    @property
+    def selected_runs(self) -> list[Trial]:
+        """The runs of the best configuration, the best of them first, by validation; empty before the first result.
 
         A repeat counts once it has had all its epochs, and the trial that it repeats where it had them, too: only equal training is averaged. Of the
         repeated configurations the one with the highest mean validation accuracy, then the lowest mean validation loss, then the earliest;
         while none is repeated, the best of the search."""
         groups: dict[int, list[Trial]] = {}
         for trial in self.trials.values():
-            if trial.status == "completed" and trial.best:
+            if trial.status == "completed" and trial.best and not trial.final_of:
                 groups.setdefault(trial.repeat_of or trial.index, []).append(trial)
         repeated = {first: trials for first, trials in groups.items() if any(trial.repeat_of for trial in trials)}
         if not repeated:
             return self.ranked[:1]
         best = min(repeated, key=lambda first: (*_mean_rank(repeated[first]), first))
         return sorted(repeated[best], key=_order)
+
+    @property
+    def leader(self) -> Trial | None:
+        """The best by validation, which its final fit has no figures of."""
+        return next(iter(self.selected_runs), None)
 
     @property
     def best_trial(self) -> Trial | None:

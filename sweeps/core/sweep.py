@@ -46,7 +46,9 @@ class Sweep(BaseModel):
     space: dict[str, Distribution] = Field(description="setting -> values to search")
     fixed: dict[str, Any] = Field(default={}, description="settings that differ from the trainable's defaults")
     known_points: tuple[dict[str, Any], ...] = Field(default=(), description="points of the space to try first (tpe, random)")
-    searcher: Literal["tpe", "random", "grid"] = "tpe"
+    searcher: Literal["tpe", "random", "grid", "autokeras"] = Field(
+        "tpe", description="autokeras: AutoKeras' greedy search, of networks; for trainable autokeras_search, which has a space of its own"
+    )
     startup: int = Field(5, ge=1, description="trials before tpe learns from results, known points included")
     scheduler: Literal["asha", "none"] = "asha"
     reduction_factor: int = Field(3, ge=2, description="asha goes on with one in so many at each rung")
@@ -54,10 +56,21 @@ class Sweep(BaseModel):
         2, ge=1, description="epochs before asha may stop a trial; its rungs are this times powers of reduction_factor"
     )
     samples: int = Field(8, ge=1, description="trials, unless `--samples` says otherwise; of a grid: at most")
+    parallel: int | None = Field(
+        None, ge=1, description="trials at a time, at most, unless `--parallel` says otherwise; none: all there is room for"
+    )
+    time_budget: str | None = Field(
+        None, description="wall time of a run, unless `--time-budget` says otherwise: 90s, 20m, 3h; none: no limit"
+    )
     data: str = Field("digits", description="data set, unless `--data` says otherwise")
     published: str | None = Field(
         None, description="a setting that published.csv has for the trainable: the result to compare with; none: the one that fits"
     )
+
+    @property
+    def searches(self) -> bool:
+        """Whether its trials differ; otherwise it is one."""
+        return bool(self.space) or self.searcher == "autokeras"
 
     def with_settings(self, settings: dict[str, Any]) -> Sweep:
         """The sweep with these settings fixed; a searched one of them is searched no more."""
@@ -84,6 +97,7 @@ class Sweep(BaseModel):
         for key in set(self.space) & set(self.fixed):
             raise BadInput(f"a setting is searched or fixed, but {key!r} is in `space` and in `fixed`: take it out of one")
         self.config({}, seed)
+        self._check_autokeras()
         for key, values in self.space.items():
             for value in values.ends():
                 self.config({key: value}, seed)
@@ -94,6 +108,16 @@ class Sweep(BaseModel):
         self._check_known_points(seed)
         if self.published is not None:
             named(self.trainable, self.published)
+
+    def _check_autokeras(self) -> None:
+        if self.searcher != "autokeras":
+            return
+        if self.trainable != AUTOKERAS:
+            raise BadInput(
+                f"searcher 'autokeras' proposes networks of trainable {AUTOKERAS!r}, but this is {self.trainable!r}: change one of them"
+            )
+        if self.space or self.known_points:
+            raise BadInput("searcher 'autokeras' has a space of its own, but `space` or `known_points` are given: leave them out")
 
     def _check_known_points(self, seed: int) -> None:
         if self.known_points and self.searcher == "grid":
@@ -161,8 +185,10 @@ class Study(BaseModel):
         return found
 
 
+# The trainable whose networks AutoKeras proposes.
+AUTOKERAS = "autokeras_search"
 # Equal for all trials of a run: they share one prepared data set and are compared on one split.
-RUN_WIDE = {"size", "classes", "images", "train_fraction", "validation_fraction", "split_seed", "weights", "seed"}
+RUN_WIDE = {"size", "classes", "images", "train_fraction", "validation_fraction", "split_seed", "weights", "seed", "final_fit"}
 
 
 def sweep_names() -> list[str]:

@@ -60,7 +60,8 @@ def params_columns(configs: Mapping[str, type[TrainConfig]]) -> list[Column]:
     everywhere: dict[str, type[TrainConfig]] = {"every trainable": TrainConfig}
     for trainable, config in (everywhere | dict(configs)).items():
         for name, field in config.model_fields.items():
-            if name == "seed":
+            # Those of a network that is searched are as many as its space has: they are in config_json.
+            if name == "seed" or get_origin(field.annotation) is dict:
                 continue
             new = Column(PARAMS + name, arrow_type(field.annotation), field.description or "")
             old = columns.get(name, new)
@@ -84,6 +85,10 @@ WHAT = (
     Column("trainable", TEXT, "the experiment: a file of trainables/"),
     Column("dataset", TEXT, "name of the prepared data set"),
     Column("dataset_fingerprint", TEXT, "the first digits of the SHA-256 of its content"),
+)
+CONFIG_JSON = Column("config_json", TEXT, "all its settings as JSON, keys sorted; of AutoKeras' networks their hyper-parameters, too")
+FINAL_OF = Column(
+    "final_of", TEXT, "trial_id of the trial whose settings this one, a final fit, has on train and validation; null: it is none"
 )
 SEED = Column("seed", INT, "of weights, shuffling and dropout")
 PARAMETERS = (
@@ -126,8 +131,9 @@ def _trials() -> list[Column]:
         Column(
             "repeat_of", TEXT, "trial_id of the trial of the search that has the same settings and another seed; null: the search's own"
         ),
+        FINAL_OF,
         *params_fields(),
-        Column("config_json", TEXT, "all its settings as JSON, keys sorted"),
+        CONFIG_JSON,
         Column("epochs_trained", INT, "epochs with a result"),
         Column("best_epoch", INT, "from 1: highest val_accuracy, then lowest val_loss, then earliest; null before the first result"),
         *at_best,
@@ -198,6 +204,13 @@ def _best_models() -> list[Column]:
         Column("published_setting", TEXT, "`setting` of that figure in published.csv; null: the report has none that fits"),
         Column("study", TEXT, "the study that the run is a part of; null: none"),
         Column("part", TEXT, "its name there"),
+        Column(
+            "fit_on",
+            TEXT,
+            "what the stored weights were trained on: train, or train+validation: then the validation figures are of images that it has seen",
+        ),
+        FINAL_OF,
+        CONFIG_JSON,
         Column("trials", INT, "trials of the run so far"),
         Column("train_seconds", FLOAT, "sum of epoch_seconds of this trial", "s"),
         Column("run_seconds", FLOAT, "wall time of all sessions of the run", "s"),

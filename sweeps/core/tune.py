@@ -57,9 +57,11 @@ class JournalScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """An epoch of a trial, or why it cannot go on."""
         decisions, index = self.decisions[trial.config["run"]], trial.config["trial"]
-        if "diverged" in result:
-            decisions.fail(index, result["diverged"])
-            stop = True
+        stop = True
+        if "failed" in result:
+            decisions.fail(index, result["failed"])
+        elif "out_of_time" in result:
+            decisions.end(index, "time budget")
         else:
             stop = decisions.report(index, picked(result))
         verdict: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE

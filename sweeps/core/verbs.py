@@ -86,7 +86,7 @@ def _summary(storage: RunStorage) -> tuple[str, ...]:
         spec, state = storage.spec(), read_state(storage)
     except BadInput as error:
         return "", "", "", f"unreadable: {error}"
-    best = state.best_trial
+    best = state.leader
     epochs = sum(len(trial.epochs) for trial in state.trials.values())
     accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
     return str(len(state.trials)), str(epochs), accuracy, _standing(storage, spec, state)

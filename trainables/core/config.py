@@ -38,13 +38,23 @@ class TrainConfig(BaseModel):
         1.0, gt=0, le=1, description="part of the training split that training uses; validation and test stay whole"
     )
     epochs: int = Field(20, ge=1, le=100_000, description="passes over the training images, at most")
+    patience: int | None = Field(
+        None, ge=1, le=100_000, description="epochs without a better one after which a trial is at its end; none: it has all its epochs"
+    )
+    final_fit: bool = Field(
+        False,
+        description="after the search the best trial's settings are trained once more, on train and validation, for as many epochs as its best",
+    )
     batch_size: int = Field(64, ge=1, le=65_536, description="images a step")
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="of Adam; the highest of its schedule")
-    schedule: Literal["constant", "cosine", "one_cycle"] = Field("constant", description="of the learning rate, over all steps of `epochs`")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="of the optimizer; the highest of its schedule")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="Adam, or plain stochastic gradient descent; see weight_decay")
+    schedule: Literal["constant", "linear", "cosine", "one_cycle"] = Field(
+        "constant", description="of the learning rate, over all steps of `epochs`"
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="part of a label that is spread over all classes; losses are reported without"
     )
-    weight_decay: float = Field(0.0, ge=0, le=1, description="of kernels, a step and unit of learning rate (AdamW); 0: plain Adam")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="of kernels, a step and unit of learning rate (decoupled: AdamW); 0: none")
     augmentation: Literal["none", "flip", "shift", "flip_shift", "flip_shift_erase", "flip_shift_light"] = Field(
         "none", description="random changes to the images of training steps; flips left and right: not for digits or letters"
     )

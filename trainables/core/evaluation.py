@@ -28,6 +28,7 @@ def load_model(stored: dict[str, Any]) -> keras.Model:
 
     `stored` says where it is: `trainable`, `config`, `class_count`, `bases` (of its run: see `bases.opened`), `checkpoints` (the trial's folder),
     `epoch`. OSError or ValueError when its checkpoint is missing or damaged."""
+    from trainables.core import normalization
     from trainables.core.augmentation import network_of
     from trainables.core.recipe import compile_plain
     from trainables.core.training import build_model, restore_variables
@@ -38,6 +39,7 @@ def load_model(stored: dict[str, Any]) -> keras.Model:
     arrays, _ = CheckpointStore(stored["checkpoints"]).load(stored["epoch"])
     restore_variables(model.variables, arrays, "model")
     restore_variables(model.optimizer.variables, arrays, "optimizer")
+    normalization.finalize(model)
     network = network_of(model, config.augmentation)
     compile_plain(network, model.optimizer)
     return network

@@ -34,9 +34,11 @@ def plain_loss(metrics: dict[str, float]) -> float:
 
 
 def _optimizer(config: TrainConfig, variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
+    sgd = config.optimizer == "sgd"
     if not config.weight_decay:
-        return keras.optimizers.Adam(config.learning_rate)
-    optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
+        return keras.optimizers.SGD(config.learning_rate) if sgd else keras.optimizers.Adam(config.learning_rate)
+    decaying = keras.optimizers.SGD if sgd else keras.optimizers.AdamW
+    optimizer = decaying(config.learning_rate, weight_decay=config.weight_decay)
     # Biases, and the scales and offsets of normalization, are vectors; what is decayed are kernels.
     optimizer.exclude_from_weight_decay([variable for variable in variables if len(variable.shape) < 2])
     return optimizer

@@ -16,10 +16,12 @@ END = 1e-4  # of the highest rate
 def rate(config: TrainConfig, step: int, steps: int) -> float:
     """Learning rate of the step (0 to steps - 1) of a training of so many: `learning_rate` is the highest.
 
-    `cosine` falls from it towards 0. `one_cycle` rises from 1/25 of it over the first 30 % of the steps, then falls along a cosine to 1/10,000.
+    `linear` and `cosine` fall from it towards 0. `one_cycle` rises from 1/25 of it over the first 30 % of the steps, then falls along a cosine to 1/10,000.
     """
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "linear":
+        return config.learning_rate * (1 - step / steps)
     if config.schedule == "cosine":
         return config.learning_rate * _fall(step / steps)
     warm_up = WARM_UP * steps

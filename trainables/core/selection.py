@@ -12,6 +12,16 @@ def rank(result: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def best_epoch(results: Iterable[Mapping[str, Any]]) -> int:
-    """The epoch (from 1) of the best result, the earliest of equals; ValueError when there are none."""
-    epoch: int = min(results, key=lambda result: (*rank(result), result["epoch"]))["epoch"]
+    """The epoch (from 1) of the best result, the earliest of equals; ValueError when there are none. Where the validation images are trained on,
+    nothing tells the epochs apart: then the last."""
+    found = list(results)
+    if any(result["val_accuracy"] is None for result in found):
+        return max(result["epoch"] for result in found)
+    epoch: int = min(found, key=lambda result: (*rank(result), result["epoch"]))["epoch"]
     return epoch
+
+
+def without_gain(results: Iterable[Mapping[str, Any]]) -> int:
+    """Epochs since the best one."""
+    found = list(results)
+    return max(result["epoch"] for result in found) - best_epoch(found)

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1]
 
 
+class TrialFailure(Exception):
+    """A trial that no worker can train; its text, one line, says why. (Any other exception is the worker's, and another one tries again.)"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trainable:
     """One experiment: its settings and its network.
 
     `build(config, class_count)` gives an uncompiled model from raw images (uint8 values 0..255, N x size x size x 3) to class probabilities
     (N x class_count). Where the settings are a `PretrainedConfig` it takes a third argument, the base: None is one with random weights. It imports
-    keras itself: listing, planning and checking sweeps never pay for that import (5 s, 400 MB).
+    keras itself: listing, planning and checking sweeps never pay for that import (5 s, 400 MB). TrialFailure where these settings give no network
+    that can be trained.
     """
 
     summary: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from data_prep import Dataset
+from trainables.core import normalization
 from trainables.core.augmentation import augmented
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.recipe import compile_model, plain_loss
@@ -22,15 +24,27 @@ Arrays = dict[str, np.ndarray]
 EVALUATION_BATCH = 512
 
 
-class Training:
-    """A trial's model, optimizer and place in its data. Equal settings, data and state give equal numbers, to the last bit on a CPU."""
+class OutOfTime(Exception):
+    """The run's time budget ended in the middle of an epoch."""
 
-    def __init__(self, trainable: Trainable, config: TrainConfig, dataset: Dataset, base: keras.Model | None = None) -> None:
+
+class Training:
+    """A trial's model, optimizer and place in its data. Equal settings, data and state give equal numbers, to the last bit on a CPU.
+
+    `final`: it trains on the validation images, too, and so has no figures of them."""
+
+    def __init__(
+        self, trainable: Trainable, config: TrainConfig, dataset: Dataset, base: keras.Model | None = None, *, final: bool = False
+    ) -> None:
         self.config = config
         self.dataset = dataset
         self.split = split_of(config, dataset)
+        self.final = final
+        self.rows = np.concatenate([self.split.train, self.split.validation]) if final else self.split.train
         self.model = build_model(trainable, config, class_count(config, dataset), base)
+        normalization.adapt(self.model, dataset.images, self.rows)
         self.history: list[dict[str, Any]] = []
+        self.deadline = math.inf
 
     @property
     def epoch(self) -> int:
@@ -39,21 +53,23 @@ class Training:
 
     def run_epoch(self) -> dict[str, Any]:
         """One pass over the training images, then the validation images. Gives and remembers the epoch's metrics: losses in nats, accuracies as
-        parts of 1 (training ones as seen during the epoch, with dropout and augmentation), the learning rate of the last step, times in s."""
+        parts of 1 (training ones as seen during the epoch, with dropout and augmentation), the learning rate of the last step, times in s.
+
+        OutOfTime at the first batch after `deadline` (Unix time, s): then the state is that of a part of an epoch, and of no further use."""
         epoch, started = self.epoch + 1, time.perf_counter()
-        train = self.train(epoch, self.split.train)
+        train = self.train(epoch, self.rows)
         trained = time.perf_counter()
-        validation = self._validate()
+        validation = None if self.final else self._validate()
         self.history.append(
             {
                 "epoch": epoch,
                 "train_loss": plain_loss(train),
                 "train_accuracy": train["accuracy"],
-                "val_loss": plain_loss(validation),
-                "val_accuracy": validation["accuracy"],
+                "val_loss": validation and plain_loss(validation),
+                "val_accuracy": validation and validation["accuracy"],
                 "learning_rate": _shortest(self.model.optimizer.learning_rate),
                 "epoch_seconds": time.perf_counter() - started,
-                "images_per_second": len(self.split.train) / (trained - started),
+                "images_per_second": len(self.rows) / (trained - started),
                 "finished_at": time.time(),
             }
         )
@@ -79,6 +95,8 @@ class Training:
 
     def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (uint8, N x H x W x 3) and labels (int32, N) of these rows, in memory."""
+        if time.time() >= self.deadline:
+            raise OutOfTime
         return self.dataset.images[rows], self.dataset.labels[rows]
 
     def state(self) -> Arrays:
@@ -91,6 +109,7 @@ class Training:
         """Go back to a stored state; ValueError when it is of another network."""
         restore_variables(self.model.variables, state, "model")
         restore_variables(self.model.optimizer.variables, state, "optimizer")
+        normalization.finalize(self.model)
         self.history = list(history)
 
 

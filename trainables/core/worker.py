@@ -20,7 +20,7 @@ from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.devices import claim, name_of_device
 from trainables.core.selection import best_epoch
-from trainables.core.trainable import get_trainable
+from trainables.core.trainable import TrialFailure, get_trainable
 
 if TYPE_CHECKING:
     from trainables.core.training import Training
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 class Worker(tune.Trainable):
     """Trains trials. Its configuration: `trial` (index), `config` (the trainable's settings), `reported` (epochs that the journal has), `checkpoints`
-    (its folder, or URI); and of the run: `trainable`, `dataset_folder`, `bases` (see `bases.opened`), `cpus`, `gpus`."""
+    (its folder, or URI), `final` (it trains on validation, too), `deadline` (Unix time, s, after which it stops within an epoch, or None); and of the
+    run: `trainable`, `dataset_folder`, `bases` (see `bases.opened`), `cpus`, `gpus`."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial."""
@@ -46,13 +47,23 @@ class Worker(tune.Trainable):
         self.sent = task["reported"]
 
     def step(self) -> dict[str, Any]:
-        """One epoch, or the report of one that was checkpointed but perhaps never reported."""
-        training = self.training or self._begin()
-        while training.epoch <= self.sent:
-            # The checkpoint of a reported epoch is lost: train up to it again. Equal state gives equal numbers.
-            if problem := self._train(training):
-                self.training = None
-                return {"diverged": problem}
+        """One epoch, or the report of one that was checkpointed but perhaps never reported. `failed`: why no worker can train this trial;
+        `out_of_time`: the run's budget ended before the epoch did."""
+        from trainables.core.training import OutOfTime
+
+        try:
+            training = self.training or self._begin()
+            while training.epoch <= self.sent:
+                # The checkpoint of a reported epoch is lost: train up to it again. Equal state gives equal numbers.
+                self._train(training)
+        except OutOfTime:
+            self.training = None
+            return {"out_of_time": True}
+        except Exception as error:
+            self.training = None
+            if reason := failure(error):
+                return {"failed": reason}
+            raise
         self.sent += 1
         return {**training.history[self.sent - 1], **self.facts, "checkpoint": self.store.name(self.sent)}
 
@@ -66,11 +77,13 @@ class Worker(tune.Trainable):
         keras.utils.clear_session()
         trainable = get_trainable(self.task["trainable"])
         config = trainable.config(**self.task["config"])
-        training = Training(trainable, config, open_dataset(Path(self.task["dataset_folder"])), opened(config, self.task["bases"]))
+        dataset, base = open_dataset(Path(self.task["dataset_folder"])), opened(config, self.task["bases"])
+        training = Training(trainable, config, dataset, base, final=self.task["final"])
         self.store = CheckpointStore(self.task["checkpoints"])
         newest = self.store.load_newest()
         if newest:
             training.restore(*newest)
+        training.deadline = self.task["deadline"] or math.inf
         trainable_parameters = sum(math.prod(variable.shape) for variable in training.model.trainable_variables)
         self.facts = {
             "parameters": training.model.count_params(),
@@ -83,18 +96,27 @@ class Worker(tune.Trainable):
         self.training = training
         return training
 
-    def _train(self, training: Training) -> str | None:
+    def _train(self, training: Training) -> None:
         metrics = training.run_epoch()
         for name in ("train_loss", "val_loss"):
-            if not math.isfinite(metrics[name]):
-                return f"diverged: {name} is {metrics[name]} in epoch {metrics['epoch']}; a lower learning_rate may help"
+            if metrics[name] is not None and not math.isfinite(metrics[name]):
+                raise TrialFailure(f"diverged: {name} is {metrics[name]} in epoch {metrics['epoch']}; a lower learning_rate may help")
         # The best before this epoch, too: until this one is reported, it is the one that the journal knows.
         history = training.history
         self.store.save(training.state(), history, best_epoch(history), best_epoch(history[:-1] or history))
-        return None
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing for Ray to keep: the checkpoints are on the run storage. (Ray calls this when a worker changes trials.)"""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing: see `save_checkpoint`."""
+
+
+def failure(error: Exception) -> str | None:
+    """Why no worker can train the trial, in one line; None when another try may help."""
+    if isinstance(error, TrialFailure):
+        return str(error)
+    # By name: the back ends have exceptions of their own, TensorFlow's and XLA's are not to be imported for this.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error):
+        return f"out of memory: {' '.join(str(error).split())[:200]}; a smaller batch_size, or more memory a trial, may help"
+    return None

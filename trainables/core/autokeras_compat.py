@@ -1,0 +1,81 @@
+"""What AutoKeras 3.0 and KerasTuner 1.4 need beside Keras 3.15 and this project: each function says what it cures, and how to see that it may go.
+
+Not needed here, since neither AutoKeras' tuner nor its pipelines run: ints for the hypergraph's numpy shapes, TensorBoard, `import autokeras` before a
+model is read, labels that come back as strings, and what its tuner keeps in files (see docs/decisions/0010-autokeras.md).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from autokeras.tuners.greedy import GreedyOracle
+
+
+@contextmanager
+def numbered_from_one() -> Iterator[None]:
+    """Blocks that AutoKeras makes here are `conv_block_1`, ... in any process and however many were made before: their names are those of the
+    hyper-parameters, and of its list of first networks.
+
+    It numbers them by `keras.backend.get_uid`, which counts in the process. May go when two `ConvBlock()` in a row have one name."""
+    from autokeras.engine import named_hypermodel
+
+    counts: Counter[str] = Counter()
+
+    def get_uid(prefix: str) -> int:
+        counts[prefix] += 1
+        return counts[prefix]
+
+    kept = named_hypermodel.keras
+    named_hypermodel.keras = SimpleNamespace(backend=SimpleNamespace(get_uid=get_uid))
+    try:
+        yield
+    finally:
+        named_hypermodel.keras = kept
+
+
+def greedy_oracle(first: list[dict[str, Any]], seed: int) -> GreedyOracle:
+    """AutoKeras' searcher with these first networks, without files and without a screen.
+
+    The seed is shifted by one: KerasTuner takes 0 for "none given" and draws one. May go when `Oracle(seed=0).seed` is 0."""
+    from autokeras.tuners.greedy import GreedyOracle
+
+    oracle = GreedyOracle(initial_hps=first, seed=seed + 1, objective=_objective())
+    oracle.verbose = 0
+    return oracle
+
+
+def _objective() -> Any:
+    from keras_tuner import Objective
+
+    return Objective("val_accuracy", "max")
+
+
+def populate(oracle: GreedyOracle, seed: int, trial: int) -> dict[str, Any] | None:
+    """The values of the next network; None when the searcher finds none that is new.
+
+    It draws the part of the best network to change from NumPy's global generator, whatever its seed: seeded here by (seed, trial). May go when
+    `_select_hps` reads no `np.random`. Threads are named by a deprecated call: one warning a call. May go when KerasTuner is later than 1.4.8."""
+    np.random.seed(np.random.SeedSequence((seed, trial)).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        values: dict[str, Any] | None = oracle.populate_space(str(trial))["values"]
+    return values
+
+
+def remember(oracle: GreedyOracle, values: dict[str, Any]) -> bool:
+    """Have the searcher know a network as tried, and tell whether it was new.
+
+    It knows those that it generates by their values before the network is built, so not those of its first list, nor what building adds. May go when
+    a generated set of values is complete."""
+    digest = oracle._compute_values_hash(values)
+    new = digest not in oracle._tried_so_far
+    oracle._tried_so_far.add(digest)
+    return new

@@ -18,7 +18,8 @@ class JournalSearcher(Searcher):
     """Hands out the trials that a resume found open, then new suggestions, of the first run that has any."""
 
     def __init__(self, jobs: list[Job]) -> None:
-        super().__init__(metric="val_accuracy", mode="max")
+        # No metric: Tune would end the session at a result without it, as that of a trial that failed is.
+        super().__init__()
         self.jobs = jobs
         self.open = [(job, trial) for job in jobs for trial in job.decisions.open_trials()]
 

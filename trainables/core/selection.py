@@ -16,7 +16,7 @@ def best_epoch(results: Iterable[Mapping[str, Any]]) -> int:
     nothing tells the epochs apart: then the last."""
     found = list(results)
     if any(result["val_accuracy"] is None for result in found):
-        return max(result["epoch"] for result in found)
+        return _last(found)
     epoch: int = min(found, key=lambda result: (*rank(result), result["epoch"]))["epoch"]
     return epoch
 
@@ -24,4 +24,9 @@ def best_epoch(results: Iterable[Mapping[str, Any]]) -> int:
 def without_gain(results: Iterable[Mapping[str, Any]]) -> int:
     """Epochs since the best one."""
     found = list(results)
-    return max(result["epoch"] for result in found) - best_epoch(found)
+    return _last(found) - best_epoch(found)
+
+
+def _last(results: list[Mapping[str, Any]]) -> int:
+    epoch: int = max(result["epoch"] for result in results)
+    return epoch

@@ -6,8 +6,9 @@ from typing import Protocol
 
 import pytest
 
-from data_prep import prepare
+from data_prep import Dataset, open_dataset, prepare
 from sweeps.core import cli
+from sweeps.core.launch import RunOptions
 
 
 class Sweeps(Protocol):
@@ -57,3 +58,16 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def digits(data_root: Path) -> Dataset:
+    """What `data_root` holds."""
+    (folder,) = data_root.glob("digits-16px-*")
+    return open_dataset(folder)
+
+
+@pytest.fixture
+def options(tmp_path: Path, data_root: Path) -> RunOptions:
+    """Those of a run `own` on the digits, for tests without Ray."""
+    return RunOptions(sweep="mine", storage=str(tmp_path), data_root=data_root, samples=4, seeds=3, epochs=6, run_name="own")

@@ -1,148 +1,26 @@
-"""Bases without Ray: which are refused, which run is found, how one is trained. Real ones are made in test_run_study.py."""
+"""Bases without Ray: which run is found, how one is trained and stored. Real ones are made in test_run_study.py."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from data_prep import BadInput, Dataset, open_dataset
-from sweeps import Sweep, choice, log_uniform
+from data_prep import Dataset
+from sweeps import choice, log_uniform
 from sweeps.core import bases
-from sweeps.core.bases import BaseRun, Makers, base_run, check_classes, check_fit, check_split, prepare_bases, prepare_weights, store_bases
+from sweeps.core.bases import BaseRun, Makers, base_run, prepare_bases, prepare_weights, store_bases
 from sweeps.core.journal import Journal
-from sweeps.core.launch import Resolved, RunOptions, prepare_data
-from sweeps.core.space import Distribution
+from sweeps.core.launch import RunOptions, prepare_data
 from sweeps.core.spec import RunSpec, StoredBase
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
-from tests.sweeps.conftest import Sweeps
-
-Given = Callable[[Path], None]
-
-
-def nothing(path: Path) -> None:
-    """The folder stays empty."""
-
-
-def a_run_without_a_result(path: Path) -> None:
-    RunStorage(str(path / "runs"), "one").create(runs.spec("one"))
-
-
-def a_folder_called_keras(path: Path) -> None:
-    (path / "model.keras").mkdir()
-
-
-KINDS = "base is vgg16, inception, a data set's name, half, a .keras file or a run, but got"
-NO_RUN = "it holds no runs; give --storage, or start one by `sweeps run`"
-WEIGHTS = "weights are imagenet, random, imagenet-or-random or a file that is there, but got 'nowhere.h5': check the path"
-
-BAD_INPUT: list[tuple[Given, list[str], str]] = [
-    (nothing, ["base=nothing"], f"{KINDS} 'nothing' (there is no run 'nothing' in runs: {NO_RUN}): give one of these"),
-    (a_run_without_a_result, ["base=two"], f"{KINDS} 'two' (there is no run 'two' in runs: there is one): give one of these"),
-    (
-        nothing,
-        ["base=no/thing"],
-        f"{KINDS} 'no/thing' (a run's name starts with a letter and has at most 120 letters, digits, '.', '_' and '-', but got 'no/thing': "
-        "give another name): give one of these",
-    ),
-    (a_run_without_a_result, ["base=one"], "a run that is a base has a best model, but 'one' has no result yet: see `sweeps status one`"),
-    (nothing, ["base=model.keras"], "base is a .keras file that is there, but there is no 'model.keras': check the path"),
-    (a_folder_called_keras, ["base=model.keras"], "base is a .keras file that is there, but there is no 'model.keras': check the path"),
-    (nothing, ["base=vgg16", "weights=nowhere.h5"], WEIGHTS),
-    # Searched: one of its values is enough.
-    (nothing, ["weights=nowhere.h5"], WEIGHTS),
-    (nothing, ["base=1"], "trainable 'transfer': base must be a valid string, but got 1: give another base"),
-    (
-        nothing,
-        ["base=vgg16", "size=16"],
-        "trainable 'transfer': vgg16 takes images of at least 32 px, but size is 16: add --set size=32",
-    ),
-    (nothing, ["size=16"], "trainable 'transfer': vgg16 takes images of at least 32 px, but size is 16: add --set size=32"),
-    (
-        nothing,
-        ["base=inception", "weights=random"],
-        "trainable 'transfer': inception takes images of at least 75 px, but size is 32: add --set size=75",
-    ),
-]
-
-
-@pytest.mark.parametrize(("given", "settings", "text"), BAD_INPUT, ids=[" ".join(settings) for _, settings, _ in BAD_INPUT])
-def test_a_bad_base_is_one_line_and_exit_2(given: Given, settings: list[str], text: str, sweeps: Sweeps, tmp_path: Path) -> None:
-    given(tmp_path)
-    words = [word for setting in settings for word in ("--set", setting)]
-    for verb in ("run", "plan"):
-        code, out, err = sweeps(verb, "transfer", "--data", "digits", *words)
-        assert err == f"error: {text}\n"
-        assert (code, out) == (2, "")
-    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "model.keras"}, "no data set was prepared"
-    assert not list(tmp_path.rglob("journal*")), "no run was started"
-
-
-def test_half_of_too_few_classes(sweeps: Sweeps, tmp_path: Path) -> None:
-    """The data set tells: that is prepared, and nothing is started."""
-    words = ["run", "freeze_depth", "--data", "digits", "--set", "size=8", "--set", "base=half"]
-    code, out, err = sweeps(*words, "--set", "classes=3")
-    assert err == "error: base=half is trained on half of at least 4 classes, but there are 3: give another base\n"
-    assert (code, out) == (2, "")
-    assert not list(tmp_path.rglob("run.json"))
-    assert not list(tmp_path.rglob("journal*"))
-
+from tests.sweeps.base_runs import REFUSED, Notes, a_base_run, resolved, stored
 
 # The run that a base is taken from.
-
-
-@pytest.fixture(scope="session")
-def digits(data_root: Path) -> Dataset:
-    (folder,) = data_root.glob("digits-16px-*")
-    return open_dataset(folder)
-
-
-def resolved(trainable: str = "fine_tune", space: dict[str, Distribution] | None = None, data: str = "digits", **fixed: Any) -> Resolved:
-    sweep = Sweep(
-        question="How far?", trainable=trainable, space=space or {}, fixed={"size": 16, **fixed}, searcher="random", scheduler="none"
-    )
-    sweep.check()
-    return Resolved(name="mine", sweep=sweep, data=data, samples=1, size=fixed.get("size", 16), seed=0, gpus=0, time_budget_seconds=None)
-
-
-@pytest.fixture
-def options(tmp_path: Path, data_root: Path) -> RunOptions:
-    return RunOptions(sweep="mine", storage=str(tmp_path), data_root=data_root, samples=4, seeds=3, epochs=6, run_name="own")
-
-
-# What `base=half` asks for with the options above, and what a run of it has.
-WANTED = {"size": 16, "classes": 5, "train_fraction": 0.7, "validation_fraction": 0.1, "split_seed": 0, "epochs": 6}
-
-
-def a_base_run(
-    options: RunOptions, dataset: Dataset, name: str, *, ended: bool = True, trained: bool = True, source: str = "digits", **changes: Any
-) -> RunStorage:
-    """A run in the storage, each newer than the one before."""
-    storage = RunStorage(options.storage, name)
-    trainable = changes.pop("trainable", "base")
-    fingerprint = changes.pop("fingerprint", dataset.fingerprint)
-    status = changes.pop("status", "completed")
-    sweep = Sweep(question="q?", trainable=trainable, space={}, fixed={**WANTED, **changes}, searcher="grid", scheduler="none", samples=1)
-    spec = runs.spec(name, "base", sweep=sweep, samples=1, dataset_source=source, dataset_fingerprint=fingerprint)
-    storage.create(spec)
-    others = len(list(Path(options.storage).glob("*/run.json")))
-    os.utime(f"{storage.folder}/run.json", (others, others))
-    journal = Journal(storage)
-    rows: list[dict[str, Any]] = [{"kind": "suggest", "trial": 1, "config": sweep.config({}, 0).model_dump()}]
-    rows += [runs.start(1, 1), runs.result(1, 1, 2, 0.5)] if trained else [runs.start(1, 1)]
-    rows += [runs.end(1, 3, status), *([runs.evaluation(1, 1, 4)] if trained else [])] if ended else []
-    journal.append("session", workers=1)
-    for row in rows:
-        journal.append(**{key: value for key, value in row.items() if key != "time"})
-    return storage
 
 
 def half(options: RunOptions, dataset: Dataset, **fixed: Any) -> BaseRun:
@@ -263,49 +141,6 @@ def test_a_run_in_use_or_damaged_is_not_taken(options: RunOptions, digits: Datas
 # How one is made: by makers that only note what they are asked for.
 
 
-class Notes:
-    """What was asked of makers whose networks have 24 layers."""
-
-    def __init__(self, problem: str | None = None, error: str | None = None, trained: str = "new") -> None:
-        self.asked: list[Any] = []
-        facts = {"file": "0123456789ab.keras", "sha256": "0" * 64, "layers": 24, "parameters": 288_800}
-
-        def store(task: dict[str, Any]) -> dict[str, Any]:
-            self.asked.append(task)
-            return {"error": error} if error else facts
-
-        def note(given: Any, answer: Any) -> Any:
-            self.asked.append(given)
-            return answer
-
-        self.makers = Makers(
-            store=store,
-            fetch=lambda names: note(names, problem),
-            run=lambda options: note(options, trained),
-            resume=lambda run: note(run, run if trained else ""),
-        )
-        self.out = io.StringIO()
-        self.console = Console(file=self.out, width=80)
-
-    @property
-    def said(self) -> str:
-        return self.out.getvalue()
-
-
-REFUSED = "[Errno 111] Connection refused"
-
-
-def test_imagenets_weights_that_cannot_be_had_are_refused() -> None:
-    notes = Notes(problem=REFUSED)
-    with pytest.raises(BadInput) as refused:
-        prepare_weights(resolved("transfer", {"base": choice("vgg16", "half")}, size=32), notes.makers, notes.console)
-    assert notes.asked == [["vgg16"]]
-    assert str(refused.value) == (
-        f"the ImageNet weights of vgg16 are downloaded by Keras once, but that failed ({REFUSED}): connect this machine, or give "
-        "--set weights=FILE or --set weights=random"
-    )
-
-
 @pytest.mark.parametrize(("problem", "weights"), [(None, "imagenet"), (REFUSED, "random")])
 def test_imagenets_weights_or_random_ones(problem: str | None, weights: str) -> None:
     notes = Notes(problem=problem)
@@ -322,42 +157,6 @@ def test_nothing_is_fetched_unless_it_is_asked_for(fixed: dict[str, Any]) -> Non
     assert prepare_weights(asked, notes.makers, notes.console) == asked
     assert prepare_weights(resolved("cnn"), notes.makers, notes.console) == resolved("cnn")
     assert notes.asked == []
-
-
-def test_bases_that_do_not_fit_are_refused_before_another_is_trained(options: RunOptions) -> None:
-    notes = Notes()
-    check_fit(resolved(base="half", unfrozen_layers=24), options, notes.makers)
-    for asked in (
-        resolved(base="half", unfrozen_layers=25),
-        resolved(space={"unfrozen_layers": choice(5, 25, 8)}, base="half"),
-        resolved(space={"base": choice("half", "vgg16")}, size=32, unfrozen_layers=25),
-    ):
-        with pytest.raises(BadInput) as refused:
-            check_fit(asked, options, notes.makers)
-        assert str(refused.value) == "unfrozen_layers is at most the 24 layers of base 'half', but got 25: lower it"
-    assert notes.asked == [{"base": "half", "size": size, "folder": None} for size in (16, 16, 16, 32)]
-    check_fit(resolved(base="vgg16", size=32, unfrozen_layers=99), options, notes.makers)
-    assert len(notes.asked) == 4, "where none is to be trained it is told when they are stored"
-
-
-def test_a_file_that_does_not_fit_is_refused_before_a_base_is_trained(options: RunOptions) -> None:
-    notes = Notes(error="no")
-    asked = resolved("transfer", {"base": choice("vgg16", "half")}, size=32, weights="wrong.h5")
-    with pytest.raises(BadInput, match=r"^base 'vgg16' must give features of images of 32 px, but: no: give another base or size$"):
-        check_fit(asked, options, notes.makers)
-    assert notes.asked == [{"base": "vgg16", "size": 32, "weights": str(Path("wrong.h5").absolute()), "folder": None}]
-
-
-def test_too_few_classes_are_asked_for_of_half_alone(digits: Dataset) -> None:
-    check_classes(resolved(base="cifar10", classes=3), digits)
-    check_classes(resolved(base="half", classes=4), digits)
-    with pytest.raises(BadInput, match="base=half is trained on half of at least 4 classes, but there are 3: give another base"):
-        check_classes(resolved(base="half", classes=3), digits)
-
-
-def stored(notes: Notes, asked: Resolved, options: RunOptions, dataset: Dataset) -> dict[str, StoredBase]:
-    sources = prepare_bases(asked, options, dataset, notes.makers, notes.console)
-    return store_bases(sources, RunStorage(options.storage, "own"), asked, notes.makers)
 
 
 def test_a_base_that_is_there_is_copied(options: RunOptions, digits: Dataset, tmp_path: Path) -> None:
@@ -407,15 +206,6 @@ def test_one_that_is_not_finished_is_finished_first(options: RunOptions, digits:
     assert notes.said == "base half: open is not finished, so that is done first\n"
 
 
-def test_a_base_that_its_time_budget_cut_is_refused(options: RunOptions, digits: Dataset) -> None:
-    a_base_run(options, digits, "open", ended=False)
-    with pytest.raises(BadInput) as refused:
-        stored(Notes(), resolved(base="half"), options, digits)
-    assert str(refused.value) == (
-        "a base is trained in full, but open was not (its time budget, or a failure): `sweeps status open`, then start it anew"
-    )
-
-
 @pytest.mark.parametrize("begun", [True, False])
 def test_an_interruption_while_the_base_is_trained_is_one_of_the_run(begun: bool, options: RunOptions, digits: Dataset) -> None:
     if begun:
@@ -439,21 +229,6 @@ def test_sources_that_are_not_trained_here(options: RunOptions, digits: Dataset)
     assert weights["vgg16"].source == __file__
 
 
-def test_a_base_that_fits_no_image_of_the_sweep_is_refused(options: RunOptions, digits: Dataset) -> None:
-    notes = Notes(error="it takes images of 64 px")
-    with pytest.raises(BadInput) as refused:
-        stored(notes, resolved("transfer", base="mine.keras"), options, digits)
-    assert str(refused.value) == (
-        "base 'mine.keras' must give features of images of 16 px, but: it takes images of 64 px: give another base or size"
-    )
-
-
-def test_a_stored_bases_layers_are_counted(options: RunOptions, digits: Dataset) -> None:
-    with pytest.raises(BadInput) as refused:
-        stored(Notes(), resolved(base="mine.keras", unfrozen_layers=30), options, digits)
-    assert str(refused.value) == "unfrozen_layers is at most the 24 layers of base 'mine.keras', but got 30: lower it"
-
-
 def test_names_of_the_bases() -> None:
     assert bases.names(resolved("cnn")) == []
     assert bases.names(resolved(base="half")) == ["half"]
@@ -472,32 +247,3 @@ def test_files_of_a_runs_bases(tmp_path: Path) -> None:
         }
     )
     assert bases.base_files(spec, RunStorage(str(tmp_path), "own")) == {"half": f"{tmp_path}/own/bases/0123456789ab.keras"}
-
-
-def test_near_names_and_weights_that_are_not_used(sweeps: Sweeps) -> None:
-    code, _, err = sweeps("plan", "freeze_depth", "--data", "digits", "--set", "base=hlaf")
-    assert (code, err.strip().endswith(": did you mean half?")) == (2, True)
-    code, _, err = sweeps("plan", "freeze_depth", "--data", "digits", "--set", "base=half", "--set", "weights=random")
-    assert (code, err) == (
-        2,
-        "error: weights are those of vgg16 and inception, but base is half, which brings its own: leave weights out\n",
-    )
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "default"), [("split_seed", 1, 0), ("train_fraction", 0.9, 0.7), ("validation_fraction", 0.2, 0.1)]
-)
-def test_a_run_that_saw_what_is_tested_here_is_no_base(key: str, value: Any, default: Any, options: RunOptions, digits: Dataset) -> None:
-    changed: dict[str, Any] = {key: value}
-    a_base_run(options, digits, "same")
-    a_base_run(options, digits, "other", **changed)
-    a_base_run(options, digits, "elsewhere", fingerprint="f" * 12, **changed)
-    for fine in ("same", "elsewhere"):
-        check_split(resolved(base=fine), options, digits)
-    check_split(resolved(base="other", **changed), options, digits)
-    with pytest.raises(BadInput) as refused:
-        check_split(resolved(base="other"), options, digits)
-    assert str(refused.value) == (
-        f"a base has not seen what it is tested on, but other was trained on this data set with {key} {value} instead of {default}: "
-        f"give --set {key}={value}"
-    )

@@ -1,4 +1,4 @@
-"""Studies without Ray: their settings, their file, their table. Real ones are run in test_run_study.py."""
+"""Studies without Ray: their settings, their file, their state. Real ones are run in test_run_study.py."""
 
 from __future__ import annotations
 
@@ -11,38 +11,16 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from data_prep import BadInput, prepare
-from sweeps import Part, Study, Sweep, log_uniform, uniform
-from sweeps.core import published
+from sweeps import Part, Study, Sweep
 from sweeps.core.journal import Journal
 from sweeps.core.launch import RunOptions, new_name
-from sweeps.core.results import export
-from sweeps.core.space import Distribution
-from sweeps.core.spec import RunSpec, StoredBase
 from sweeps.core.storage import RunStorage
 from sweeps.core.study import StudySpec, create, load, part_finished, part_run, resolve_parts
-from sweeps.core.study_table import FOOT, show_study, studies_markdown, study_markdown, study_rows
-from sweeps.core.sweep import load_sweep
 from sweeps.core.verbs import status
 from tests.sweeps import runs
 from tests.sweeps.conftest import Sweeps
-from tests.sweeps.runs import T0, Row
-
-RATE: dict[str, Distribution] = {"learning_rate": log_uniform(1e-4, 1e-2)}
-
-
-def a_sweep(trainable: str, space: dict[str, Distribution] = RATE, **changes: Any) -> Sweep:
-    return Sweep(**{"question": "How far?", "trainable": trainable, "space": space, "searcher": "random", "scheduler": "none", **changes})
-
-
-STUDY = Study(
-    question="How far does each get?",
-    settings={"epochs": 7, "dropout": 0.1, "base": "half"},
-    parts=(
-        Part(name="small", sweep=a_sweep("cnn", fixed={"filters": 4, "size": 16})),
-        Part(name="fixed", sweep=a_sweep("cnn", fixed={"dropout": 0.3, "epochs": 9, "size": 16})),
-        Part(name="tuned", sweep=a_sweep("fine_tune", fixed={"size": 16})),
-    ),
-)
+from tests.sweeps.runs import Row
+from tests.sweeps.studies import STUDY, a_part, a_study, ended
 
 
 def settings(given: dict[str, Any], study: Study = STUDY) -> dict[str, dict[str, Any]]:
@@ -159,17 +137,6 @@ def test_a_new_name_is_not_that_of_a_study(tmp_path: Path) -> None:
     assert len(set(names)) == 3, names
 
 
-def a_study(name: str = "one", **changes: Any) -> StudySpec:
-    options = RunOptions(sweep="mine.py", samples=2, epochs=3, seeds=2, settings=("small.depth=1",), time_budget="3h", **changes)
-    return StudySpec(
-        study=name,
-        question=STUDY.question,
-        parts=tuple(resolve_parts("mine", STUDY, options)),
-        options=options,
-        fingerprints={16: "0" * 12},
-    )
-
-
 def test_parts_as_the_options_ask_for_them() -> None:
     spec = a_study(seed=5)
     assert [(part.name, part.part, part.part_number, part.data) for part in spec.parts] == [
@@ -214,155 +181,31 @@ def test_a_damaged_study_is_one_line(content: bytes, why: str, sweeps: Sweeps, t
         assert err.count("\n") == 1
 
 
-# The table: runs as a study makes them, exported.
-
-VGG16 = StoredBase(source="random", file=None, sha256=None, layers=18, parameters=14_714_688)
-
-
-def base_of(run: str) -> StoredBase:
-    return StoredBase(source=run, file="0123456789ab.keras", sha256="0" * 64, layers=24, parameters=288_800)
+def test_parts_have_names_of_their_own() -> None:
+    part = Part(name="one", sweep=Sweep(question="q?", trainable="cnn", space={}))
+    with pytest.raises(ValidationError, match="parts of a study have names of their own, but 'one' is there 2 times: rename one"):
+        Study(question="q?", parts=(part, part))
 
 
-def a_part(part: str, number: int | None, sweep: Sweep, **changes: Any) -> RunSpec:
-    """Of the study `one`."""
-    return runs.spec(
-        **{"run": f"one.{part}", "sweep": sweep, "study": "one", "part": part, "part_number": number, "sweep_name": "study", **changes}
+def test_a_part_on_another_base_is_compared_with_another_result() -> None:
+    named = Sweep(question="q?", trainable="transfer", space={}, published="base=cifar10")
+    study = Study(question="q?", parts=(Part(name="one", sweep=named),), settings={"base": "half"})
+    assert dict(study.sweeps({}))["one"].published == "base=cifar10"
+    assert dict(study.sweeps({"epochs": 3}))["one"].published == "base=cifar10"
+    assert dict(study.sweeps({"base": "vgg16"}))["one"].published is None
+    assert dict(study.sweeps({"one.base": "vgg16"}))["one"].published is None
+
+
+def test_parts_that_have_not_begun_want_the_data_that_the_study_began_with(tmp_path: Path) -> None:
+    dataset = prepare("digits", size=16, root=tmp_path)
+    spec = a_study()
+    with pytest.raises(BadInput) as refused:
+        spec.check_data(spec.parts[0], dataset)
+    assert str(refused.value) == (
+        f"a study is one data set, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of 000000000000: "
+        "give the --data-root of the first, or prepare it from the first source by `sweeps data`"
     )
-
-
-def ended(spec: RunSpec, point: Row, test_accuracies: tuple[float, ...], **result: Any) -> list[Row]:
-    """A journal: one trial, then the same with other seeds; all of them measured."""
-    config = spec.sweep.config(point, 0).model_dump()
-    rows: list[Row] = [{"kind": "session", "time": T0}]
-    for trial in range(1, len(test_accuracies) + 1):
-        suggestion = {"trial": trial, "config": {**config, "seed": trial - 1}, "repeat_of": 1 if trial > 1 else None}
-        rows.append({"kind": "suggest", "time": T0 + trial, **suggestion})
-        rows += [runs.start(trial, trial), runs.result(trial, 1, trial, 0.5, **result), runs.end(trial, trial)]
-    for trial, accuracy in enumerate(test_accuracies, 1):
-        measured = runs.evaluation(trial, 1, 10)
-        measured["splits"]["test"]["accuracy"] = accuracy
-        rows.append(measured)
-    return rows
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """A study of four parts, made in another order: one on random weights, one not finished, one that has not begun a trial; and other runs."""
-    folder = tmp_path / "results"
-    base = runs.spec(run="base-digits-1", sweep=a_sweep("base", {}), sweep_name="base")
-    export(base, runs.state(rows=ended(base, {}, (0.8,))), folder)
-    other = runs.spec(run="base-digits-2", sweep=a_sweep("base", {}), sweep_name="base")
-    export(other, runs.state(rows=ended(other, {}, (0.7,))), folder)
-    export(runs.spec(), runs.evaluated(), folder)
-    space: dict[str, Distribution] = {"dropout": uniform(0, 0.5)}
-    tuned = a_part("tuned", 3, a_sweep("fine_tune", fixed={"base": "half", "unfrozen_layers": 8}), bases={"half": base_of("base-digits-1")})
-    export(tuned, runs.state(rows=ended(tuned, {"learning_rate": 1e-3}, (0.6, 0.7, 0.8))), folder)
-    small = a_part("small", 1, a_sweep("cnn", space, fixed={"filters": 4}))
-    export(small, runs.state(rows=ended(small, {"dropout": 0.25}, (0.9,))[:-1]), folder)
-    vgg16 = a_part("vgg16", 2, a_sweep("transfer", fixed={"base": "vgg16", "weights": "random"}), bases={"vgg16": VGG16})
-    export(vgg16, runs.state(rows=ended(vgg16, {"learning_rate": 1e-4}, (0.3,), parameters=15_000_000)), folder)
-    waiting = a_part("waiting", 4, a_sweep("alexnet"))
-    export(waiting, runs.state(rows=[{"kind": "session", "time": T0}]), folder)
-    return folder
-
-
-def test_rows_parts_in_their_order_then_bases_then_what_is_lacking(results: Path) -> None:
-    rows = study_rows(results, "one")
-    assert [row["part"] for row in rows] == ["small", "vgg16", "tuned", "waiting", "base", "autokeras", "inception"]
-    there = {row["part"]: row for row in rows}
-    assert [row["run"] for row in rows[:3]] == ["one.small", "one.vgg16", "one.tuned"]
-    assert there["base"]["run"] == "base-digits-1", "only the one that a part starts from"
-    assert [name for name, row in there.items() if row.get("random")] == ["vgg16"]
-    assert there["small"]["settings"] == {"filters": 4, "dropout": 0.25}
-    assert there["vgg16"]["settings"] == {"base": "vgg16", "weights": "random", "learning_rate": 1e-4}
-    assert (there["small"]["evaluated"], there["small"]["test_accuracy"]) == (False, None)
-    assert (there["tuned"]["seeds"], there["tuned"]["test_accuracy_mean"]) == (3, pytest.approx(0.7))
-    assert "test_accuracy" not in there["waiting"]
-    assert there["waiting"]["settings"] == {}
-    assert there["autokeras"] == {"part": "autokeras", "published_test_accuracy": 0.3005, "published_setting": "3 hours"}
-
-
-def test_weights_are_shown_where_they_say_something(tmp_path: Path) -> None:
-    """All parts have `weights`, but a base of our own does not use them."""
-    fixed = {"base": "half", "weights": "imagenet"}
-    spec = a_part("tuned", 1, a_sweep("fine_tune", fixed=fixed), bases={"half": base_of("gone")})
-    export(spec, runs.state(rows=ended(spec, {"learning_rate": 1e-3}, (0.6,))), tmp_path)
-    (row, *lacking) = study_rows(tmp_path, "one")
-    assert row["settings"] == {"base": "half", "learning_rate": 1e-3}
-    assert [row["part"] for row in lacking] == ["cnn", "autokeras", "alexnet", "inception", "base", "transfer"], (
-        "the run of the base was deleted: no row, no error"
-    )
-
-
-def test_a_study_of_ones_own_is_not_filled_up(results: Path, tmp_path: Path) -> None:
-    mine = a_part("small", 1, a_sweep("cnn"), sweep_name="mine")
-    export(mine, runs.state(rows=ended(mine, {"learning_rate": 1e-3}, (0.9,))), tmp_path / "own")
-    assert [row["part"] for row in study_rows(tmp_path / "own", "one")] == ["small"]
-
-
-def test_markdown(results: Path) -> None:
-    lines = study_markdown(results, "one").splitlines()
-    assert lines[:2] == [
-        "| experiment | settings | train accuracy | validation accuracy | test accuracy | parameters | trained | published test accuracy | of |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    assert lines[2:] == [
-        "| small | filters 4, dropout 0.25 | 0.5000 | 0.5000 | - | 110,810 | 110,234 | 0.1756 | second result |",
-        "| vgg16 * | base vgg16, weights random, learning_rate 0.0001 | 0.9500 | 0.9000 | 0.3000 | 15,000,000 | 110,234 | 0.1260 | base=vgg16 |",
-        "| tuned | base half, unfrozen_layers 8, learning_rate 0.001 | 0.9500 | 0.9000 | 0.7000 ± 0.1000 (3) | 110,810 | 110,234 | - | - |",
-        "| waiting | - | - | - | - | - | - | - | - |",
-        "| base | - | 0.9500 | 0.9000 | 0.8000 | 110,810 | 110,234 | - | - |",
-        "| autokeras | - | - | - | - | - | - | 0.3005 | 3 hours |",
-        "| inception | - | - | - | - | - | - | 0.0042 | frozen base |",
-    ]
-    sections = studies_markdown(results)
-    assert sections.startswith("\n## Study one\n\n| experiment |")
-    assert FOOT in sections
-    assert (results / "best_models.md").read_text().endswith(sections)
-    assert studies_markdown(results / "nothing") == ""
-
-
-def shown(results: Path, study: str) -> list[str]:
-    """As on a terminal of 80 columns."""
-    out = io.StringIO()
-    show_study(results, study, Console(file=out, width=80))
-    table, foot, rest = out.getvalue().partition(FOOT)
-    assert (foot, rest) == (FOOT, "\n")
-    return [line.rstrip() for line in table.splitlines()]
-
-
-def test_the_screen(results: Path) -> None:
-    assert shown(results, "one") == [
-        "Study one",
-        "part        train     val                 test  parameters  published",
-        "small      0.5000  0.5000                    -     110,810     0.1756",
-        "vgg16 *    0.9500  0.9000               0.3000  15,000,000     0.1260",
-        "tuned      0.9500  0.9000  0.7000 ± 0.1000 (3)     110,810          -",
-        "waiting         -       -                    -           -          -",
-        "base       0.9500  0.9000               0.8000     110,810          -",
-        "autokeras       -       -                    -           -     0.3005",
-        "inception       -       -                    -           -     0.0042",
-    ]
-
-
-def test_the_whole_study_fits_80_columns(tmp_path: Path) -> None:
-    """All of its parts with the widest figures there are, and with random weights."""
-    _, study = load_sweep("study")
-    assert isinstance(study, Study)
-    for number, (part, sweep) in enumerate(study.sweeps({}), 1):
-        spec = a_part(part, number, sweep, bases={"vgg16": VGG16} if sweep.fixed.get("base") in ("vgg16", "inception") else {})
-        export(spec, runs.state(rows=ended(spec, {"learning_rate": 1e-3}, (0.8, 0.9, 1.0), parameters=24_105_960)), tmp_path)
-    _, header, *lines = shown(tmp_path, "one")
-    assert all("…" not in line and len(line) <= 80 for line in lines)
-    own, lacking = lines[: len(study.parts)], lines[len(study.parts) :]
-    assert [line.split("  ")[0].removesuffix(" *") for line in own] == [part.name for part in study.parts]
-    assert all("0.9000 ± 0.1000 (3)  24,105,960" in line for line in own)
-    assert [line.split()[0] for line in lacking] == ["autokeras", "base"]
-    compared = {part.split()[0]: line.split()[-1] for part, line in zip(own, own, strict=True)}
-    figures = {part.name: published.named(part.sweep.trainable, part.sweep.published) for part in study.parts if part.sweep.published}
-    assert len(figures) == 7
-    assert {part: compared[part] for part in figures} == {part: f"{figure.test_accuracy:.4f}" for part, figure in figures.items()}
-    assert header.split() == ["part", "train", "val", "test", "parameters", "published"]
+    spec.model_copy(update={"fingerprints": {16: dataset.fingerprint}}).check_data(spec.parts[0], dataset)
 
 
 # Its state.
@@ -422,30 +265,3 @@ def test_a_study_that_has_not_begun_a_part(sweeps: Sweeps) -> None:
     code, out, _ = sweeps("best", "one")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines() if line.strip()][:3] == ["Study", "part", "Accuracies"]
-
-
-def test_parts_have_names_of_their_own() -> None:
-    part = Part(name="one", sweep=Sweep(question="q?", trainable="cnn", space={}))
-    with pytest.raises(ValidationError, match="parts of a study have names of their own, but 'one' is there 2 times: rename one"):
-        Study(question="q?", parts=(part, part))
-
-
-def test_a_part_on_another_base_is_compared_with_another_result() -> None:
-    named = Sweep(question="q?", trainable="transfer", space={}, published="base=cifar10")
-    study = Study(question="q?", parts=(Part(name="one", sweep=named),), settings={"base": "half"})
-    assert dict(study.sweeps({}))["one"].published == "base=cifar10"
-    assert dict(study.sweeps({"epochs": 3}))["one"].published == "base=cifar10"
-    assert dict(study.sweeps({"base": "vgg16"}))["one"].published is None
-    assert dict(study.sweeps({"one.base": "vgg16"}))["one"].published is None
-
-
-def test_parts_that_have_not_begun_want_the_data_that_the_study_began_with(tmp_path: Path) -> None:
-    dataset = prepare("digits", size=16, root=tmp_path)
-    spec = a_study()
-    with pytest.raises(BadInput) as refused:
-        spec.check_data(spec.parts[0], dataset)
-    assert str(refused.value) == (
-        f"a study is one data set, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of 000000000000: "
-        "give the --data-root of the first, or prepare it from the first source by `sweeps data`"
-    )
-    spec.model_copy(update={"fingerprints": {16: dataset.fingerprint}}).check_data(spec.parts[0], dataset)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -205,27 +205,40 @@ class Work:
         with storage.lock():
             first, second = _waves(spec.parts)
             for parts, before in ((first, second), (second, [])):
-                try:
-                    outcomes.append(self._wave(spec, parts, before))
-                except BadInput as error:
-                    # The other parts are not kept from anyone by one that cannot be trained or measured.
-                    outcomes.append("failed")
-                    self.console.print(f"failed: {error}", soft_wrap=True)
-                if outcomes[-1] == "interrupted":
+                outcomes += self._wave(spec, parts, before)
+                if "interrupted" in outcomes:
                     self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.study}`", soft_wrap=True)
                     return "interrupted"
         show_study(self.options.results, spec.study, self.console)
         self.console.print(f"results: {self.options.results}  study: {storage.location}", soft_wrap=True)
         return "failed" if "failed" in outcomes else "done"
 
-    def _wave(self, spec: study.StudySpec, parts: list[Resolved], later: list[Resolved]) -> Outcome:
+    def _wave(self, spec: study.StudySpec, parts: list[Resolved], later: list[Resolved]) -> list[Outcome]:
         """These parts, and the bases that later ones need."""
+        jobs: list[Job] = []
+        outcomes: list[Outcome] = []
         with ExitStack() as locks:
             try:
-                jobs = [*self._bases(spec, later, locks), *(self._part(spec, part, locks) for part in parts)]
+                # Why there is no base is said when the parts that need it have their turn.
+                with suppress(BadInput):
+                    jobs += self._bases(spec, later, locks)
+                for part in parts:
+                    with self._failing(outcomes):
+                        jobs.append(self._part(spec, part, locks))
             except KeyboardInterrupt:
-                return "interrupted"
-            return self._carry_on(jobs) if jobs else "done"
+                return ["interrupted"]
+            with self._failing(outcomes):
+                outcomes.append(self._carry_on(jobs))
+        return outcomes
+
+    @contextmanager
+    def _failing(self, outcomes: list[Outcome]) -> Iterator[None]:
+        """A part that cannot be trained or measured is told: the others are not kept from anyone by it."""
+        try:
+            yield
+        except BadInput as error:
+            outcomes.append("failed")
+            self.console.print(f"failed: {error}", soft_wrap=True)
 
     def _bases(self, spec: study.StudySpec, parts: list[Resolved], locks: ExitStack) -> Iterable[Job]:
         wanted: dict[RunOptions, bases.BaseRun] = {}

@@ -204,3 +204,33 @@ def test_imagenets_weights_without_a_network(sweeps: Sweeps, data_root: Path, tm
     best = best_models(tmp_path / "results").loc["one"]
     assert best["params_weights"] == "random"
     assert best["parameters"] == 14_714_688 + 512 * 8 + 8 + 8 * 2 + 2
+
+
+FAILING = """from sweeps import Part, Study, Sweep
+ONE = {"space": {}, "searcher": "grid", "scheduler": "none", "samples": 1}
+SWEEP = Study(
+    question="How far does each get?",
+    settings={"size": 16, "dense_units": 8},
+    parts=(
+        Part(name="broken", sweep=Sweep(question="How far?", trainable="transfer", fixed={"base": "mine.keras"}, **ONE)),
+        Part(name="small", sweep=Sweep(question="How far?", trainable="cnn", fixed={"filters": 4, "depth": 1}, **ONE)),
+        Part(name="frozen", sweep=Sweep(question="How far?", trainable="transfer", fixed={"base": "half"}, **ONE)),
+    ),
+)
+"""
+
+
+def test_a_part_that_cannot_be_begun_keeps_none_of_the_others(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FAILING)
+    (tmp_path / "mine.keras").write_text("no network")
+    words = ["--epochs", "1", "--data", "digits", "--data-root", str(data_root), "--run-name", "one"]
+    code, out, err = sweeps("run", "mine.py", *words)
+    assert (code, err) == (1, "")
+    (failed,) = (line for line in out.splitlines() if line.startswith("failed: "))
+    assert failed.startswith("failed: base 'mine.keras' must give features of images of 16 px, but: ")
+    assert not RunStorage("runs", "one.broken").exists()
+    best = best_models(tmp_path / "results")
+    assert set(best["study"].dropna().index) == {"one.small", "one.frozen"}, "one of its own wave, and one of the next"
+    assert bool(best["evaluated"].all())
+    assert [line.split()[0] for line in table_of(out).splitlines()[2:5]] == ["small", "frozen", "base"]
+    assert sweeps("status", "one")[1].endswith("not finished: `sweeps resume one` goes on with it\n")

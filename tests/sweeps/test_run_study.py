@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +235,28 @@ def test_a_part_that_cannot_be_begun_keeps_none_of_the_others(sweeps: Sweeps, da
     assert bool(best["evaluated"].all())
     assert [line.split()[0] for line in table_of(out).splitlines()[2:5]] == ["small", "frozen", "base"]
     assert sweeps("status", "one")[1].endswith("not finished: `sweeps resume one` goes on with it\n")
+
+
+def test_a_base_that_is_trained_first_is_of_the_runs_time(sweeps: Sweeps, data_root: Path) -> None:
+    small = ["--data", "digits", "--data-root", str(data_root), "--set", "size=16", "--set", "dense_units=8", "--epochs", "1"]
+    words = ["run", "transfer", *small, "--samples", "1", "--set", "base=half"]
+    before = time.monotonic()
+    code, out, err = sweeps(*words, "--time-budget", "10m", "--run-name", "one")
+    assert (code, err) == (0, "")
+    assert "base half: not trained yet" in out
+    (base,) = (RunStorage("runs", run) for run in run_names("runs") if run != "one")
+    left = RunStorage("runs", "one").spec().time_budget_seconds
+    took = read_state(base).elapsed_seconds
+    assert took > 0
+    assert left is not None
+    assert 600 - (time.monotonic() - before) < left < 600 - took
+
+    # As if the base had been interrupted in its first epoch, which takes longer than the next run has.
+    journal = Path(base.folder) / "journal.jsonl"
+    rows = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(row for row in rows if json.loads(row)["kind"] in ("session", "suggest")))
+    shutil.rmtree(base.trial_checkpoints("00001"))
+    code, out, err = sweeps(*words, "--time-budget", "2s", "--run-name", "two")
+    assert (code, err) == (0, "")
+    assert f"base half: {base.run} is not finished, so that is done first" in out
+    assert RunStorage("runs", "two").spec().time_budget_seconds == 1

@@ -1,8 +1,9 @@
-"""A real study in processes of its own, killed while its base trains beside a part, then resumed: the numbers of an uninterrupted one."""
+"""A real study in processes of its own, killed in its first and in its second half, then resumed: the numbers of an uninterrupted one."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -34,12 +35,22 @@ def base_of(machine: Machine) -> str:
     return next((run for run in run_names(str(machine.folder / "runs")) if run.startswith("base-")), "base-to-come")
 
 
-def test_kill_9_while_the_base_trains(tmp_path: Path, data_root: Path) -> None:
-    calm, killed = (Machine(tmp_path / name, data_root) for name in ("calm", "killed"))
-    for machine in (calm, killed):
-        (machine.folder / "mine.py").write_text(STUDY)
-    calm.run(*WORDS)
+def machine_with_the_study(folder: Path, data_root: Path) -> Machine:
+    machine = Machine(folder, data_root)
+    (machine.folder / "mine.py").write_text(STUDY)
+    return machine
 
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Machine:
+    """Where the study was run without interruption."""
+    machine = machine_with_the_study(tmp_path_factory.mktemp("calm"), data_root)
+    machine.run(*WORDS)
+    return machine
+
+
+def test_kill_9_while_the_base_trains(calm: Machine, tmp_path: Path, data_root: Path) -> None:
+    killed = machine_with_the_study(tmp_path / "killed", data_root)
     process = killed.start(*WORDS)
     killed.wait("one.small", lambda state: epochs(state) >= 1)
     killed.wait(base_of(killed), lambda state: epochs(state) >= 1)
@@ -54,6 +65,31 @@ def test_kill_9_while_the_base_trains(tmp_path: Path, data_root: Path) -> None:
     assert f"{base}: 1 trials so far, going on with: 00001\n" in out
     for run, rows in before.items():
         assert journal(killed, run)[: len(rows)] == rows, "what was reported is kept"
+    assert_as_uninterrupted(killed, calm)
+    assert "nothing to do" in killed.run("resume", "one")
+
+
+def test_kill_9_while_the_part_on_the_base_trains(calm: Machine, tmp_path: Path, data_root: Path) -> None:
+    killed = machine_with_the_study(tmp_path / "killed", data_root)
+    process = killed.start(*WORDS)
+    killed.wait("one.tuned", lambda state: epochs(state) >= 1)
+    kill_all(process)
+    base = base_of(killed)
+    before = {run: journal(killed, run) for run in (base, "one.small", "one.tuned")}
+    assert epochs(killed.state("one.tuned")) < 2 * EPOCHS, "in the middle of it"
+    out = killed.run("resume", "one")
+
+    assert sorted(run_names(str(killed.folder / "runs"))) == sorted(before), "no second base was trained"
+    for run in (base, "one.small"):
+        assert journal(killed, run) == before[run], "not so much as opened again"
+    assert journal(killed, "one.tuned")[: len(before["one.tuned"])] == before["one.tuned"], "what was reported is kept"
+    assert re.search(r"^one\.tuned: \d trials so far, going on with: 0000", out, re.MULTILINE)
+    assert_as_uninterrupted(killed, calm)
+
+
+def assert_as_uninterrupted(killed: Machine, calm: Machine) -> None:
+    """Equal curves and an equal base, and each epoch reported once."""
+    base = base_of(killed)
     for run in (base, "one.small", "one.tuned"):
         results = [(row["trial"], row["epoch"]) for row in journal(killed, run) if row["kind"] == "result"]
         trials = (1,) if run == base else (1, 2)
@@ -62,7 +98,6 @@ def test_kill_9_while_the_base_trains(tmp_path: Path, data_root: Path) -> None:
         pd.testing.assert_frame_equal(killed.results(run), calm.results(theirs), check_exact=True)
     copies = [next((machine.folder / "runs" / "one.tuned" / "bases").iterdir()) for machine in (calm, killed)]
     assert len({weights(copy) for copy in copies}) == 1
-    assert "nothing to do" in killed.run("resume", "one")
 
 
 def journal(machine: Machine, run: str) -> list[dict[str, object]]:

@@ -1,9 +1,9 @@
 """AutoKeras: networks that a greedy search proposes, each trained as any other trial is.
 
 Question     Does AutoKeras find a better network for Tiny ImageNet than the report's own?
-Network      what the search finds: `hyperparameters` says which; without any, the space's first network.
-Search       AutoKeras' own (GreedyOracle): its first networks, then the best so far with one group of hyper-parameters drawn anew; in
-             `sweeps/core/propose.py`, from what each candidate, a trial of the run, came to on our validation split.
+Network      what the search finds: `hyperparameters` says which; without any, the space's first network. The search is AutoKeras' own: its first
+             networks, then the best so far with one group of hyper-parameters drawn anew (`trainables/core/oracle.py`).
+Parameters   of the first network of space `sized` 2,528,392, all of them trained, at 32 px and 200 classes; 144,842 at 10.
 Published    test accuracy 0.3005 after 3 hours; precision, recall, F1 weighted 0.34, 0.30, 0.29.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from trainables.core.config import TrainConfig
-from trainables.core.spaces import Space, network
+from trainables.core.spaces import Space, first_networks, network
 from trainables.core.trainable import Trainable, TrialFailure
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def build(config: AutoKerasConfig, class_count: int) -> keras.Model:
     from keras_tuner import HyperParameters
 
     hp = HyperParameters()
-    hp.values = dict(config.hyperparameters)
+    hp.values = dict(config.hyperparameters or first_networks(config.space)[0])
     model = network(hp, config.space, config.size, class_count)
     if config.max_parameters is not None and (count := model.count_params()) > config.max_parameters:
         raise TrialFailure(f"too big: {count:,} parameters, and max_parameters is {config.max_parameters:,}")

@@ -26,14 +26,15 @@ TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS]
 
 # Scripts outside the project rely on these.
 CONTRACT = {
-    TRIALS: """trial_id trainable dataset dataset_fingerprint status error seed repeat_of params_dropout params_depth params_epochs params_learning_rate
+    TRIALS: """trial_id trainable dataset dataset_fingerprint status error seed repeat_of final_of params_dropout params_depth params_epochs params_learning_rate
         params_batch_size config_json epochs_trained best_epoch train_loss train_accuracy val_loss val_accuracy parameters trainable_parameters
         train_seconds total_seconds images_per_second shared_with restarts node device started_at finished_at checkpoint""",
     EPOCHS: "trial_id epoch train_loss train_accuracy val_loss val_accuracy learning_rate epoch_seconds images_per_second finished_at",
     BEST_MODELS: """trial_id trainable dataset train_loss train_accuracy train_top5_accuracy val_loss val_accuracy val_top5_accuracy test_loss
         test_accuracy test_top5_accuracy test_precision_micro test_precision_macro test_precision_weighted test_recall_micro test_recall_macro
         test_recall_weighted test_f1_micro test_f1_macro test_f1_weighted seeds train_accuracy_mean train_accuracy_std val_accuracy_mean
-        val_accuracy_std test_accuracy_mean test_accuracy_std published_test_accuracy published_setting""",
+        val_accuracy_std test_accuracy_mean test_accuracy_std published_test_accuracy published_setting fit_on final_of
+        config_json""",
     CLASS_REPORTS: "class_index class_name precision recall f1 support",
 }
 
@@ -62,7 +63,8 @@ def test_a_column_stands_once_and_not_in_the_path_too(table: str) -> None:
 
 def test_every_setting_of_every_trainable_has_its_column() -> None:
     settings = {f"params_{name}" for trainable in trainable_names() for name in get_trainable(trainable).config.model_fields} - {
-        "params_seed"
+        "params_seed",
+        "params_hyperparameters",
     }
     for table in (TRIALS, BEST_MODELS):
         assert {name for name in schema(table).names if name.startswith("params_")} == settings

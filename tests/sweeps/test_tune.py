@@ -59,6 +59,8 @@ def test_open_trials_first_then_new_ones_then_no_more(job: Job) -> None:
         "trial": 1,
         "config": known.config,
         "reported": 0,
+        "final": False,
+        "deadline": None,
         "checkpoints": f"{job.storage.folder}/checkpoints/00001",
     }
     assert searcher.suggest("a") == task
@@ -77,11 +79,11 @@ def test_a_result_is_written_before_the_verdict(job: Job) -> None:
     assert "training_iteration" not in job.decisions.journal.rows[2]
 
 
-def test_a_diverged_trial_stops_as_failed(job: Job) -> None:
+def test_a_trial_that_no_worker_can_train_stops_as_failed(job: Job) -> None:
     job.decisions.suggest()
-    told = {"diverged": "diverged: train_loss is nan in epoch 1; a lower learning_rate may help"}
+    told = {"failed": "diverged: train_loss is nan in epoch 1; a lower learning_rate may help"}
     assert JournalScheduler([job]).on_trial_result(None, tune_trial("run", 1), told) == TrialScheduler.STOP
-    assert (job.state.trials[1].status, job.state.trials[1].error) == ("failed", told["diverged"])
+    assert (job.state.trials[1].status, job.state.trials[1].error) == ("failed", told["failed"])
 
 
 def test_a_worker_that_never_started_has_a_reason(job: Job, tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_side_by_side_each_row_goes_to_the_journal_of_its_run(tmp_path: Path) ->
     callback.on_trial_start(1, [], tune_trial("two", 1))
     assert (kinds(one), kinds(two)) == (["session", "suggest"], ["session", "suggest", "start"])
     scheduler.on_trial_result(None, tune_trial("two", 1), a_result(1))
-    scheduler.on_trial_result(None, tune_trial("one", 1), {"diverged": "no"})
+    scheduler.on_trial_result(None, tune_trial("one", 1), {"failed": "no"})
     callback.on_trial_error(1, [], tune_trial("two", 1, error_file=None))
     assert kinds(one) == ["session", "suggest", "end"]
     assert kinds(two) == ["session", "suggest", "start", "result", "end"]

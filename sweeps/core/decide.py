@@ -241,8 +241,11 @@ def total_selecting(spec: RunSpec, state: RunState) -> int:
 
 def total_trials(spec: RunSpec, state: RunState) -> int:
     """Trials of the whole run, repeats and final fits too: at most, while it searches."""
-    fits = spec.seeds if searching(spec, state) or not state.trials else len(state.selected_runs)
-    return total_selecting(spec, state) + (fits if final_fit(spec) else 0)
+    selecting = total_selecting(spec, state)
+    ended = sum(trial.end is not None for trial in state.trials.values() if not trial.final_of)
+    # Before, `selected_runs` may still grow: a session asks Tune for so many trials and is given no more.
+    fits = len(state.selected_runs) if ended >= selecting else spec.seeds
+    return selecting + (fits if final_fit(spec) else 0)
 
 
 def repeat_count(trials: int, seeds: int) -> int:

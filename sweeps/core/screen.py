@@ -212,14 +212,14 @@ def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
     """The running trials first, then the best of the others."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     seed = ["seed"] if spec.seeds > 1 else []
-    names = next(iter([list(searched(spec, trial)) for trial in state.trials.values()]), list(spec.sweep.space))
+    names = ["network", "params"] if spec.sweep.searcher == "autokeras" else list(spec.sweep.space)
     for name in ("trial", *names, *seed, "status", "epoch", "train acc", "val acc", "best val"):
         table.add_column(name, no_wrap=True, justify="left" if name in ("trial", "status") else "right")
     for trial in sorted(state.trials.values(), key=_order)[:rows]:
         last = trial.epochs.get(trial.last_epoch)
         table.add_row(
             trial.trial_id,
-            *(_short(searched(spec, trial).get(name, "")) for name in names),
+            *_cells(spec, trial),
             *(str(trial.config[key]) for key in seed),
             "final fit" if trial.final_of and not trial.end else trial.status,
             f"{trial.last_epoch}/{trial.config['epochs']}",
@@ -228,6 +228,15 @@ def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
             _figure(trial.best),
         )
     return table
+
+
+def _cells(spec: RunSpec, trial: Trial) -> list[str]:
+    """Of the searched settings; of AutoKeras' what 80 columns have room for."""
+    own = searched(spec, trial)
+    if spec.sweep.searcher != "autokeras":
+        return [_short(value) for value in own.values()]
+    first = next(iter(trial.epochs.values()), None)
+    return [str(own["network"]), f"{first['parameters'] / 1e6:.2f}M" if first else ""]
 
 
 def _figure(result: Row | None) -> str:

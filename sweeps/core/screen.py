@@ -73,12 +73,12 @@ class Screen:
         while True:
             last = self.stop.wait(POLL_SECONDS)
             for spec, journal in self.runs:
+                prefix = f"{spec.part or spec.run}: " if len(self.runs) > 1 else ""
                 for text in _announcements(journal, announced):
-                    self.console.print(text, soft_wrap=True, highlight=False)
+                    self.console.print(prefix + text, soft_wrap=True, highlight=False)
                 for index, trial in _ended(journal):
                     if (spec.run, index) not in shown:
                         shown.add((spec.run, index))
-                        prefix = f"{spec.part or spec.run}: " if len(self.runs) > 1 else ""
                         self.console.print(prefix + line(spec, trial), soft_wrap=True, highlight=False)
             if last:
                 return

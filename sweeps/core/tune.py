@@ -15,12 +15,13 @@ from sweeps.core.job import Job
 
 
 class JournalSearcher(Searcher):
-    """Hands out the trials that a resume found open, then new suggestions, of the first run that has any."""
+    """Hands out the trials that a resume found open, then new suggestions, of the first run that has any: those with a time budget first."""
 
     def __init__(self, jobs: list[Job]) -> None:
         # No metric: Tune would end the session at a result without it, as that of a trial that failed is.
         super().__init__()
-        self.jobs = jobs
+        # A budget of its own runs from the session's start, also while another run has all the workers.
+        self.jobs = jobs = sorted(jobs, key=lambda job: job.spec.time_budget_seconds is None)
         self.open = [(job, trial) for job in jobs for trial in job.decisions.open_trials()]
 
     def suggest(self, trial_id: str) -> Any:

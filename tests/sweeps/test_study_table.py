@@ -49,7 +49,7 @@ def results(tmp_path: Path) -> Path:
 
 def test_rows_parts_in_their_order_then_bases_then_what_is_lacking(results: Path) -> None:
     rows = study_rows(results, "one")
-    assert [row["part"] for row in rows] == ["small", "vgg16", "tuned", "waiting", "base", "autokeras", "inception"]
+    assert [row["part"] for row in rows] == ["small", "vgg16", "tuned", "waiting", "base", "autokeras_search", "inception"]
     there = {row["part"]: row for row in rows}
     assert [row["run"] for row in rows[:3]] == ["one.small", "one.vgg16", "one.tuned"]
     assert there["base"]["run"] == "base-digits-1", "only the one that a part starts from"
@@ -60,7 +60,7 @@ def test_rows_parts_in_their_order_then_bases_then_what_is_lacking(results: Path
     assert (there["tuned"]["seeds"], there["tuned"]["test_accuracy_mean"]) == (3, pytest.approx(0.7))
     assert "test_accuracy" not in there["waiting"]
     assert there["waiting"]["settings"] == {}
-    assert there["autokeras"] == {"part": "autokeras", "published_test_accuracy": 0.3005, "published_setting": "3 hours"}
+    assert there["autokeras_search"] == {"part": "autokeras_search", "published_test_accuracy": 0.3005, "published_setting": "3 hours"}
 
 
 def test_weights_are_shown_where_they_say_something(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_weights_are_shown_where_they_say_something(tmp_path: Path) -> None:
     export(spec, runs.state(rows=ended(spec, {"learning_rate": 1e-3}, (0.6,))), tmp_path)
     (row, *lacking) = study_rows(tmp_path, "one")
     assert row["settings"] == {"base": "half", "learning_rate": 1e-3}
-    assert [row["part"] for row in lacking] == ["cnn", "autokeras", "alexnet", "inception", "base", "transfer"], (
+    assert [row["part"] for row in lacking] == ["cnn", "autokeras_search", "alexnet", "inception", "base", "transfer"], (
         "the run of the base was deleted: no row, no error"
     )
 
@@ -93,7 +93,7 @@ def test_markdown(results: Path) -> None:
         "| tuned | base half, unfrozen_layers 8, learning_rate 0.001 | 0.9500 | 0.9000 | 0.7000 ± 0.1000 (3) | 110,810 | 110,234 | - | - |",
         "| waiting | - | - | - | - | - | - | - | - |",
         "| base | - | 0.9500 | 0.9000 | 0.8000 | 110,810 | 110,234 | - | - |",
-        "| autokeras | - | - | - | - | - | - | 0.3005 | 3 hours |",
+        "| autokeras_search | - | - | - | - | - | - | 0.3005 | 3 hours |",
         "| inception | - | - | - | - | - | - | 0.0042 | frozen base |",
     ]
     sections = studies_markdown(results)
@@ -115,14 +115,14 @@ def shown(results: Path, study: str) -> list[str]:
 def test_the_screen(results: Path) -> None:
     assert shown(results, "one") == [
         "Study one",
-        "part        train     val                 test  parameters  published",
-        "small      0.5000  0.5000                    -     110,810     0.1756",
-        "vgg16 *    0.9500  0.9000               0.3000  15,000,000     0.1260",
-        "tuned      0.9500  0.9000  0.7000 ± 0.1000 (3)     110,810          -",
-        "waiting         -       -                    -           -          -",
-        "base       0.9500  0.9000               0.8000     110,810          -",
-        "autokeras       -       -                    -           -     0.3005",
-        "inception       -       -                    -           -     0.0042",
+        "part               train     val                 test  parameters  published",
+        "small             0.5000  0.5000                    -     110,810     0.1756",
+        "vgg16 *           0.9500  0.9000               0.3000  15,000,000     0.1260",
+        "tuned             0.9500  0.9000  0.7000 ± 0.1000 (3)     110,810          -",
+        "waiting                -       -                    -           -          -",
+        "base              0.9500  0.9000               0.8000     110,810          -",
+        "autokeras_search       -       -                    -           -     0.3005",
+        "inception              -       -                    -           -     0.0042",
     ]
 
 
@@ -138,9 +138,9 @@ def test_the_whole_study_fits_80_columns(tmp_path: Path) -> None:
     own, lacking = lines[: len(study.parts)], lines[len(study.parts) :]
     assert [line.split("  ")[0].removesuffix(" *") for line in own] == [part.name for part in study.parts]
     assert all("0.9000 ± 0.1000 (3)  24,105,960" in line for line in own)
-    assert [line.split()[0] for line in lacking] == ["autokeras", "base"]
+    assert [line.split()[0] for line in lacking] == ["base"]
     compared = {part.split()[0]: line.split()[-1] for part, line in zip(own, own, strict=True)}
     figures = {part.name: published.named(part.sweep.trainable, part.sweep.published) for part in study.parts if part.sweep.published}
-    assert len(figures) == 7
+    assert len(figures) == 8
     assert {part: compared[part] for part in figures} == {part: f"{figure.test_accuracy:.4f}" for part, figure in figures.items()}
     assert header.split() == ["part", "train", "val", "test", "parameters", "published"]

@@ -179,7 +179,11 @@ def test_a_final_fit_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three configurations with two further seeds each, then the three runs of the best; the best of them first."""
     decisions = place(monkeypatch, spec(seeds=3)).work()
     fits = fits_of(decisions)
-    assert [(fit.index, fit.final_of, fit.config["seed"], fit.config["epochs"]) for fit in fits] == [(10, 2, 7, 3), (11, 4, 8, 3), (12, 7, 9, 3)]
+    assert [(fit.index, fit.final_of, fit.config["seed"], fit.config["epochs"]) for fit in fits] == [
+        (10, 2, 7, 3),
+        (11, 4, 8, 3),
+        (12, 7, 9, 3),
+    ]
     assert indices(decisions.state.selected_runs) == [2, 4, 7]
     assert indices(decisions.state.best_runs) == [10, 11, 12]
     assert indices(decisions.state.unmeasured) == [10, 11, 12]

@@ -85,7 +85,9 @@ def test_patience_is_a_function_of_the_journal(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_patience_may_be_searched(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = Sweep(question="q", trainable="cnn", space={"patience": choice(1, 3)}, searcher="grid", scheduler="none", fixed={"epochs": EPOCHS})
+    sweep = Sweep(
+        question="q", trainable="cnn", space={"patience": choice(1, 3)}, searcher="grid", scheduler="none", fixed={"epochs": EPOCHS}
+    )
     here = Place(monkeypatch, runs.spec("run", sweep=sweep, samples=2), accuracy=curve(*[0.5] * EPOCHS))
     decisions = here.work()
     assert [ended(decisions, trial) for trial in (1, 2)] == [(2, "completed", "patience"), (4, "completed", "patience")]

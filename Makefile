@@ -3,13 +3,16 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: sweep test test-jax check bench clean
+.PHONY: sweep test test-kill test-jax check bench clean
 
 sweep: $(READY)  ## the dropout sweep on the digits inside scikit-learn, then the best-model table
 	$(BIN)/sweeps run dropout --data digits
 
-test: $(READY)  ## all tests that need no cluster of real machines
-	$(BIN)/python -m pytest $(if $(CI),-q)
+test: $(READY)  ## all tests but those that kill
+	$(BIN)/python -m pytest $(if $(CI),-q) -m "not kill"
+
+test-kill: $(READY)  ## real runs whose processes are killed, then resumed: minutes
+	$(BIN)/python -m pytest $(if $(CI),-q) -m kill
 
 # JAX's convolutions are slow on a CPU and compiling is most of it: without optimization, and each program once.
 test-jax: $(READY)  ## training, augmentation, evaluation and freezing on JAX

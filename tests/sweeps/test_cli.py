@@ -143,6 +143,23 @@ BAD_INPUT: list[tuple[Given, list[str], str]] = [
         "seeds are below 4294967296, but --seed 4294967294 --seeds 3 ends at 4294967296: lower one of them",
     ),
     (nothing, ["run", "dropout", "--samples", "0"], "--samples is a number of trials, at least 1, but got 0: give another"),
+    (nothing, ["run", "dropout", "--parallel", "0"], "--parallel is a number of trials at a time, at least 1, but got 0: give another"),
+    (nothing, ["plan", "study", "--parallel", "-2"], "--parallel is a number of trials at a time, at least 1, but got -2: give another"),
+    (
+        nothing,
+        ["run", "autokeras", "--set", "hyperparameters=3"],
+        "trainable 'autokeras_search': hyperparameters must be a valid dictionary, but got 3: give another hyperparameters",
+    ),
+    (
+        nothing,
+        ["run", "autokeras", "--set", "space=huge"],
+        "trainable 'autokeras_search': space must be 'sized' or 'stock', but got 'huge': give another space",
+    ),
+    (
+        nothing,
+        ["run", "autokeras", "--set", "patience=0"],
+        "trainable 'autokeras_search': patience must be greater than or equal to 1, but got 0: give another patience",
+    ),
     (
         nothing,
         ["run", "dropout", "--gpus", "inf"],
@@ -339,6 +356,40 @@ def test_a_plan_counts_the_repeats(sweeps: Sweeps) -> None:
     assert sweeps("plan", "dropout", "--seed", "4294967293", "--seeds", "3")[0] == 0
 
 
+FINAL_FIT = "final fit  of the best, on train and validation, for as many epochs as its best; after the budget where there is one\n"
+
+
+def test_the_plan_of_autokeras(sweeps: Sweeps) -> None:
+    code, out, _ = sweeps("plan", "autokeras", "--gpus", "0")
+    assert code == 0
+    assert out == (
+        "autokeras: Does AutoKeras find a better network?\n"
+        "trainable  autokeras_search on digits at 32 px\n"
+        "trials     100, by autokeras\n"
+        "epochs     at most 1000 a trial, 100000 in all; a trial ends after 10 epochs without a better one\n"
+        f"{FINAL_FIT}"
+        "at a time  1\n"
+        "budget     3 h 0 min\n"
+        "resources  1 core and 0 GPUs a trial\n"
+        "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another\n"
+        "time       not known: no run of autokeras_search on as many images of digits in runs yet\n"
+    )
+
+
+def test_a_plan_with_other_limits(sweeps: Sweeps) -> None:
+    words = ["plan", "autokeras", "--parallel", "2", "--time-budget", "90s", "--set", "final_fit=false", "--set", "patience=null"]
+    lines = sweeps(*words, "--samples", "5")[1].splitlines()
+    assert "epochs     at most 1000 a trial, 5000 in all" in lines
+    assert ("at a time  2" in lines, "budget     1 min 30 s" in lines) == (True, True)
+    assert not [line for line in lines if line.startswith("final fit")]
+    out = sweeps("plan", "dropout", "--set", "final_fit=true", "--set", "patience=4", "--parallel", "3")[1]
+    assert "in all; a trial ends after 4 epochs without a better one; asha stops all but the best 1 in 3 after 6 epochs and each time" in out
+    assert FINAL_FIT in out
+    assert "at a time  3\n" in out
+    plain = sweeps("plan", "dropout")[1]
+    assert not [line for line in plain.splitlines() if line.split("  ")[0] in ("final fit", "at a time", "budget")]
+
+
 def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) -> None:
     from sweeps.core.journal import Journal
     from sweeps.core.storage import RunStorage
@@ -351,6 +402,8 @@ def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) 
         journal.append(row["kind"], **{key: value for key, value in row.items() if key not in ("kind", "time")})
     _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8")
     assert "time       at most about 40 s of training on 2 workers (4.00 s an epoch, as measured in one)\n" in out
+    _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8", "--parallel", "1")
+    assert "time       at most about 1 min 20 s of training on 1 worker (4.00 s an epoch, as measured in one)\n" in out
 
 
 def test_status_without_runs(sweeps: Sweeps) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
 from sweeps import Sweep, choice, integers, log_uniform, uniform
-from sweeps.core.propose import Point, proposer, trial_count
+from sweeps.core.propose import AutoKeras, Point, proposer, trial_count
+from tests.sweeps import runs
+from tests.sweeps.sessions import Place
 
 SPACE = {
     "dropout": uniform(0.0, 0.7),
@@ -83,3 +86,46 @@ def test_nothing_to_search_is_one_trial() -> None:
     made = sweep("tpe", space={}, known_points=())
     assert trial_count(made, 8) == 1
     assert proposer(made, 0).ask(1) == {}
+
+
+class Scripted(AutoKeras):
+    """AutoKeras' own process played by a list of what it was asked and told."""
+
+    def __init__(self, made: Sweep, seed: int) -> None:
+        super().__init__(made, seed)
+        self.heard: list[tuple[Any, ...]] = []
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        self.heard.append((method, *arguments))
+        return {"hyperparameters": {"n": len(self.heard)}, "learning_rate": 1e-3} if method == "ask" else None
+
+
+AUTOKERAS = Sweep(question="q?", trainable="autokeras_search", space={}, searcher="autokeras", scheduler="none", samples=4, parallel=1)
+
+
+def test_autokeras_is_a_searcher_without_a_space() -> None:
+    made = proposer(AUTOKERAS, 3)
+    assert isinstance(made, AutoKeras)
+    assert made.oracle is None, "its process begins with the first question"
+    assert trial_count(AUTOKERAS, 100) == 100, "not one trial, as where nothing is searched"
+
+
+def test_autokeras_hears_the_journal_in_its_order_after_a_kill_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks depend on what it was asked and told, in order; a failed one has no accuracy, and a final fit is not told at all."""
+    monkeypatch.setattr("sweeps.core.decide.proposer", Scripted)
+    spec = runs.spec("run", sweep=AUTOKERAS.with_settings({"epochs": 2}), samples=4, parallel=1)
+
+    def place(rows: list[Any]) -> Place:
+        return Place(monkeypatch, spec, rows=rows, accuracy=lambda trial, epoch: trial.index / 10, failing={2})
+
+    calm = place([])
+    decisions = calm.work()
+    heard: list[tuple[Any, ...]] = [("ask", 1), ("tell", 1, 0.1), ("ask", 2), ("tell", 2, None), ("ask", 3), ("tell", 3, 0.3), ("ask", 4)]
+    assert decisions.proposer.heard == heard  # type: ignore[attr-defined]
+    assert [trial.config["hyperparameters"] for trial in decisions.state.trials.values()] == [{"n": n} for n in (1, 3, 5, 7, 7)]
+    assert decisions.state.trials[5].final_of == 4
+    for rows in range(len(calm.rows)):
+        here = place(calm.rows[:rows])
+        again = here.work()
+        assert again.proposer.heard == heard, rows  # type: ignore[attr-defined]
+        assert here.outcome() == calm.outcome()

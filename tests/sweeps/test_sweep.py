@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from data_prep import BadInput
 from sweeps import Sweep, choice, integers, log_uniform, uniform
@@ -62,12 +63,43 @@ def test_a_sweep_is_stored_and_read_whole() -> None:
             {"known_points": ({"depth": 2},)},
             "a known point gives every key of the space (dropout), but got {'depth': 2}: complete it",
         ),
+        (
+            {"space": {"final_fit": choice(True, False)}},
+            "'final_fit' is one value in a run, but the sweep searches over it: move it to `fixed`, or start a run per value",
+        ),
+        (
+            {"searcher": "autokeras", "space": {}},
+            "searcher 'autokeras' proposes networks of trainable 'autokeras_search', but this is 'cnn': change one of them",
+        ),
+        (
+            {"searcher": "autokeras", "trainable": "autokeras_search", "space": {"batch_size": choice(32, 64)}},
+            "searcher 'autokeras' has a space of its own, but `space` or `known_points` are given: leave them out",
+        ),
+        (
+            {"searcher": "autokeras", "trainable": "autokeras_search", "space": {}, "known_points": ({},)},
+            "searcher 'autokeras' has a space of its own, but `space` or `known_points` are given: leave them out",
+        ),
     ],
 )
 def test_an_impossible_trial_is_refused(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(BadInput) as refused:
         sweep(**changes).check()
     assert str(refused.value).startswith(text)
+
+
+def test_searcher_autokeras_searches_without_a_space() -> None:
+    made = sweep(searcher="autokeras", trainable="autokeras_search", space={})
+    made.check()
+    assert (made.searches, sweep(space={}).searches, sweep().searches) == (True, False, True)
+    # Its networks with another searcher: the space is that of the sweep.
+    sweep(trainable="autokeras_search", space={"batch_size": choice(32, 64)}).check()
+    assert not sweep(trainable="autokeras_search", space={}).searches
+
+
+@pytest.mark.parametrize(("key", "value"), [("parallel", 0), ("parallel", -1), ("searcher", "greedy")])
+def test_a_sweep_says_only_what_can_be(key: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=f"(?s)^1 validation error for Sweep\n{key}\n"):
+        sweep(**{key: value})
 
 
 def test_shipped_sweeps_are_found_by_their_files() -> None:

@@ -86,6 +86,50 @@ def test_a_trial_that_no_worker_can_train_stops_as_failed(job: Job) -> None:
     assert (job.state.trials[1].status, job.state.trials[1].error) == ("failed", told["failed"])
 
 
+def test_a_trial_whose_epoch_the_budget_ended_in_stops(job: Job) -> None:
+    """What it had reported before is kept; one without an epoch has no result."""
+    job.decisions.suggest()
+    job.decisions.suggest()
+    scheduler = JournalScheduler([job])
+    scheduler.on_trial_result(None, tune_trial("run", 1), a_result(1))
+    for index in (1, 2):
+        assert scheduler.on_trial_result(None, tune_trial("run", index), {"out_of_time": True}) == TrialScheduler.STOP
+        trial = job.state.trials[index]
+        assert (trial.status, trial.error) == ("stopped", None)
+        assert trial.end
+        assert trial.end["reason"] == "time budget"
+    assert kinds(job) == ["session", "suggest", "suggest", "result", "end", "end"]
+    assert [trial.index for trial in job.state.best_runs] == [1]
+
+
+def test_a_worker_is_told_when_to_stop_and_what_to_train_on(tmp_path: Path) -> None:
+    """A final fit trains on validation, too, and is never out of time."""
+    job = a_job(tmp_path, "run", samples=1, time_budget_seconds=1000.0, sweep=runs.spec().sweep.with_settings({"final_fit": True}))
+    searcher, scheduler = JournalSearcher([job]), JournalScheduler([job])
+    task = searcher.suggest("any")
+    assert (task["final"], task["deadline"]) == (False, pytest.approx(job.state.sessions[0]["time"] + 1000.0, abs=1e-3))
+    assert searcher.suggest("any") is None, "the best is not known yet: ask again later"
+    scheduler.on_trial_result(None, tune_trial("run", 1), a_result(task["config"]["epochs"]))
+    fit = searcher.suggest("any")
+    assert (fit["trial"], fit["final"], fit["deadline"], fit["reported"]) == (2, True, None, 0)
+    assert fit["config"] == task["config"], "its best epoch was its last"
+    assert fit["checkpoints"].endswith("/checkpoints/00002"), "it does not begin with the weights of the trial that it is of"
+    assert searcher.suggest("any") == Searcher.FINISHED
+    again = JournalSearcher([Job(job.storage, Decisions(job.spec, Journal(job.storage)), "/data/of-run")]).suggest("any")
+    assert (again["trial"], again["final"], again["deadline"]) == (2, True, None), "a resume goes on with it"
+
+
+def test_a_final_fit_that_no_worker_can_train_is_the_end(tmp_path: Path) -> None:
+    job = a_job(tmp_path, "run", samples=1, sweep=runs.spec().sweep.with_settings({"final_fit": True}))
+    searcher, scheduler = JournalSearcher([job]), JournalScheduler([job])
+    last = searcher.suggest("any")["config"]["epochs"]
+    scheduler.on_trial_result(None, tune_trial("run", 1), a_result(last))
+    searcher.suggest("any")
+    assert scheduler.on_trial_result(None, tune_trial("run", 2), {"failed": "out of memory: no"}) == TrialScheduler.STOP
+    assert searcher.suggest("any") == Searcher.FINISHED
+    assert (job.state.trials[2].error, [trial.index for trial in job.state.unmeasured]) == ("out of memory: no", [1])
+
+
 def test_a_worker_that_never_started_has_a_reason(job: Job, tmp_path: Path) -> None:
     job.decisions.suggest()
     file = tmp_path / "error.txt"
@@ -128,6 +172,18 @@ def test_side_by_side_a_run_that_waits_does_not_hold_the_other_up(tmp_path: Path
     assert handed_out(searcher) == ("one", 2)
     assert one.state.trials[2].repeat_of == 1
     assert searcher.suggest("any") == Searcher.FINISHED
+
+
+def test_side_by_side_a_run_with_a_budget_of_its_own_is_first(tmp_path: Path) -> None:
+    """Its time runs from the start of the session."""
+    one, two, three = a_job(tmp_path, "one"), a_job(tmp_path, "two", time_budget_seconds=9.0, parallel=1), a_job(tmp_path, "three")
+    three.decisions.suggest()
+    two.decisions.suggest()
+    searcher = JournalSearcher([one, two, three])
+    assert [handed_out(searcher) for _ in range(5)] == [("two", 1), ("three", 1), ("one", 1), ("one", 2), ("three", 2)]
+    assert searcher.suggest("any") is None, "one at a time, and it runs"
+    two.decisions.fail(1, "no")
+    assert handed_out(searcher) == ("two", 2)
 
 
 def test_side_by_side_each_row_goes_to_the_journal_of_its_run(tmp_path: Path) -> None:

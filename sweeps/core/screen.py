@@ -143,8 +143,9 @@ def searched(spec: RunSpec, trial: Trial) -> dict[str, object]:
     own = trial.config["hyperparameters"]
     kinds = [value for name, value in own.items() if name.endswith("/block_type")]
     training = {name: own[name] for name in ("optimizer", "learning_rate") if name in own}
-    first = next(iter(trial.epochs.values()), {})
-    return {"network": "".join(map(str, kinds)), "parameters": first.get("parameters", ""), **training}
+    first = next(iter(trial.epochs.values()), None)
+    size = {"parameters": first["parameters"]} if first else {}
+    return {"network": "".join(map(str, kinds)), **size, **training}
 
 
 def announcement(trial: Trial, of: Trial) -> str:
@@ -235,8 +236,8 @@ def _cells(spec: RunSpec, trial: Trial) -> list[str]:
     own = searched(spec, trial)
     if spec.sweep.searcher != "autokeras":
         return [_short(value) for value in own.values()]
-    first = next(iter(trial.epochs.values()), None)
-    return [str(own["network"]), f"{first['parameters'] / 1e6:.2f}M" if first else ""]
+    parameters = own.get("parameters")
+    return [str(own["network"]), f"{parameters / 1e6:.2f}M" if isinstance(parameters, int) else ""]
 
 
 def _figure(result: Row | None) -> str:

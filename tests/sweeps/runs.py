@@ -7,7 +7,7 @@ from typing import Any
 from sweeps.core.space import choice, uniform
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
-from sweeps.core.sweep import Sweep
+from sweeps.core.sweep import Sweep, load_sweep
 
 RUN = "dropout-digits-20261123T070211"
 T0 = 1_795_000_000.0
@@ -93,6 +93,66 @@ def evaluation(trial: int, epoch: int, time: float) -> Row:
         "test_averages": {average: {**scores, "f1": 0.8 + n / 100} for n, average in enumerate(("micro", "macro", "weighted"))},
         "classes": [{"class": n, "name": str(n), **scores, "support": 54} for n in range(10)],
     }
+
+
+NETWORK = {
+    "image_block_1/block_type": "residual",
+    "classification_head_1/dropout": 0.25,
+    "optimizer": "adam_weight_decay",
+    "learning_rate": 3e-4,
+}
+
+
+def autokeras(**changes: Any) -> RunSpec:
+    """The shipped sweep of AutoKeras' networks, on the digits."""
+    _, sweep = load_sweep("autokeras")
+    assert isinstance(sweep, Sweep)
+    return spec(
+        **{
+            "run": "autokeras-1",
+            "sweep_name": "autokeras",
+            "sweep": sweep,
+            "samples": 100,
+            "time_budget_seconds": 10_800.0,
+            "parallel": 1,
+            **changes,
+        }
+    )
+
+
+def autokeras_journal() -> list[Row]:
+    """Trial 1 came no further after its second epoch, trial 2 was too big, the budget ended trial 3; trial 4, the final fit of trial 1, has its first
+    epoch of two."""
+    config = (
+        autokeras()
+        .sweep.config({"hyperparameters": NETWORK, "learning_rate": 3e-4, "weight_decay": 0.01, "schedule": "linear"}, 7)
+        .model_dump()
+    )
+    big = {**config, "hyperparameters": {**NETWORK, "image_block_1/block_type": "plain", "optimizer": "adam", "learning_rate": 0.01}}
+
+    def a_suggestion(trial: int, time: float, config: Row, final_of: int | None = None) -> Row:
+        return {"kind": "suggest", "trial": trial, "time": T0 + time, "config": config, "final_of": final_of}
+
+    more = {"parameters": 24_105_960, "trainable_parameters": 24_000_000}
+    return [
+        {"kind": "session", "time": T0},
+        a_suggestion(1, 1, config),
+        *(result(1, epoch, 10 * epoch, accuracy, **more) for epoch, accuracy in ((1, 0.5), (2, 0.7), (3, 0.6))),
+        {**end(1, 31), "reason": "patience"},
+        a_suggestion(2, 32, big),
+        end(2, 33, "failed", "too big: 24,105,960 parameters, and max_parameters is 1,000,000"),
+        a_suggestion(3, 34, big),
+        result(3, 1, 40, 0.4),
+        {**end(3, 41, "stopped"), "reason": "time budget"},
+        a_suggestion(4, 42, {**config, "epochs": 2}, final_of=1),
+        start(4, 43),
+        fitted(1, 50),
+    ]
+
+
+def fitted(epoch: int, time: float) -> Row:
+    """An epoch of that final fit: there are no validation figures."""
+    return {**result(4, epoch, time, 0.0, parameters=24_105_960, trainable_parameters=24_000_000), "val_loss": None, "val_accuracy": None}
 
 
 # Trial 1 is lost with a machine after 30 s and goes on at 100 s, trial 2 is the best, trial 3 fails, trial 4 is running and has no result yet.

@@ -383,7 +383,9 @@ def test_a_plan_with_other_limits(sweeps: Sweeps) -> None:
     assert ("at a time  2" in lines, "budget     1 min 30 s" in lines) == (True, True)
     assert not [line for line in lines if line.startswith("final fit")]
     out = sweeps("plan", "dropout", "--set", "final_fit=true", "--set", "patience=4", "--parallel", "3")[1]
-    assert "in all; a trial ends after 4 epochs without a better one; asha stops all but the best 1 in 3 after 6 epochs and each time" in out
+    assert (
+        "in all; a trial ends after 4 epochs without a better one; asha stops all but the best 1 in 3 after 6 epochs and each time" in out
+    )
     assert FINAL_FIT in out
     assert "at a time  3\n" in out
     plain = sweeps("plan", "dropout")[1]

@@ -20,7 +20,8 @@ EPOCHS = 4
 
 def accuracy(trial: Trial, epoch: int) -> float:
     """A further seed is a little worse each."""
-    return CURVES[trial.config["depth"]][epoch - 1] - (trial.config["seed"] - 7) / 100
+    depth, seed = int(trial.config["depth"]), int(trial.config["seed"])
+    return CURVES[depth][epoch - 1] - (seed - 7) / 100
 
 
 def spec(seeds: int = 1, budget: float | None = None, parallel: int | None = None, **sweep: Any) -> RunSpec:
@@ -109,7 +110,12 @@ def test_no_sweep_that_does_not_ask_has_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_rule_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Budget, patience and asha would all end it after its first epoch."""
-    rules = {"scheduler": "asha", "grace_epochs": 1, "reduction_factor": 2, "fixed": {"epochs": EPOCHS, "final_fit": True, "patience": 1}}
+    rules: dict[str, Any] = {
+        "scheduler": "asha",
+        "grace_epochs": 1,
+        "reduction_factor": 2,
+        "fixed": {"epochs": EPOCHS, "final_fit": True, "patience": 1},
+    }
     here = place(monkeypatch, spec(budget=EPOCH_SECONDS * 8, **rules))
     decisions = here.work()
     (fit,) = fits_of(decisions)

@@ -102,6 +102,9 @@ DEFAULTS = {"classes": None, "train_fraction": 0.7, "base": "cifar10", "unfrozen
         ("fine_tune", {"unfrozen_layers": 13}, "base=cifar10 unfrozen_layers=13"),
         ("fine_tune", {"unfrozen_layers": 6}, None),
         ("fine_tune", {"base": "vgg16"}, None),
+        ("autokeras_search", {}, "3 hours"),
+        ("autokeras_search", {"classes": 10}, None),
+        ("autokeras", {}, None),
         ("nothing", {}, None),
     ],
 )

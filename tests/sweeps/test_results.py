@@ -21,7 +21,23 @@ from sweeps.core import results as results_module
 from sweeps.core.parquet import as_table
 from sweeps.core.results import best_models_table, check_results, export, run_folder, show_best
 from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, EPOCHS, SPLITS, TRIALS, schema
-from tests.sweeps.runs import JOURNAL, RUN, T0, end, evaluated, evaluation, result, spec, start, state, suggest
+from tests.sweeps.runs import (
+    JOURNAL,
+    NETWORK,
+    RUN,
+    T0,
+    autokeras,
+    autokeras_journal,
+    end,
+    evaluated,
+    evaluation,
+    fitted,
+    result,
+    spec,
+    start,
+    state,
+    suggest,
+)
 
 TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS]
 
@@ -467,3 +483,107 @@ def test_the_mean_waits_for_all_evaluations(results: Path) -> None:
     assert (best["evaluated"], best["test_accuracy"], best["seeds"]) == (True, 0.9, 3)
     assert [best[f"{split}_accuracy_mean"] for split in ("train", "val", "test")] == [None] * 3
     assert "over seeds  not evaluated yet\n" in shown(results)
+
+
+def final(*more: dict[str, Any]) -> Any:
+    """AutoKeras' run after its final fit."""
+    return state(fitted(2, 60), end(4, 61), *more, rows=autokeras_journal())
+
+
+def test_a_final_fit_among_the_trials(results: Path) -> None:
+    export(autokeras(), final(), results)
+    trials = trials_of(results)
+    assert trials["final_of"].fillna("").tolist() == ["", "", "", "00001"]
+    assert trials["repeat_of"].isna().all()
+    assert trials["status"].tolist() == ["completed", "failed", "stopped", "completed"]
+    assert trials["best_epoch"].fillna(0).tolist() == [2, 0, 1, 2]
+    assert trials["epochs_trained"].tolist() == [3, 0, 1, 2]
+    assert trials["params_epochs"].tolist() == [1000, 1000, 1000, 2]
+    fit = trials.loc["00004"]
+    assert fit[["val_accuracy", "val_loss"]].isna().all(), "it has seen those images"
+    assert (fit["train_accuracy"], fit["train_loss"], fit["parameters"], fit["checkpoint"]) == (0.5, 1.5, 24_105_960, "epoch-000002.npz")
+    assert json.loads(str(trials.loc["00001", "config_json"]))["hyperparameters"] == NETWORK
+    assert json.loads(str(fit["config_json"])) == {**json.loads(str(trials.loc["00001", "config_json"])), "epochs": 2}
+    assert [name for name in trials.columns if "hyperparameters" in name] == []
+
+
+def test_its_epochs_have_no_validation_figures(results: Path) -> None:
+    export(autokeras(), final(), results)
+    epochs = pd.read_parquet(results / EPOCHS)
+    fit = epochs[epochs["trial_id"] == "00004"]
+    assert list(fit["epoch"]) == [1, 2]
+    assert fit[["val_accuracy", "val_loss"]].isna().all(axis=None)
+    assert list(fit["train_accuracy"]) == [0.5, 0.5]
+    assert list(epochs[epochs["trial_id"] == "00001"]["val_accuracy"]) == [0.5, 0.7, 0.6]
+
+
+def test_the_best_model_is_the_final_fit_as_measured(results: Path) -> None:
+    export(autokeras(), final(evaluation(4, 2, 70)), results)
+    best = best_of(results)
+    assert (best["trial_id"], best["final_of"], best["fit_on"], best["best_epoch"]) == ("00004", "00001", "train+validation", 2)
+    assert (best["evaluated"], best["val_accuracy"], best["val_accuracy_mean"], best["test_accuracy"]) == (True, 0.9, 0.9, 0.85)
+    assert json.loads(best["config_json"])["hyperparameters"] == NETWORK
+    assert json.loads(best["config_json"])["epochs"] == best["params_epochs"] == 2
+    assert (best["published_test_accuracy"], best["published_setting"]) == (0.3005, "3 hours")
+    assert set(pd.read_parquet(results / CLASS_REPORTS)["trial_id"]) == {"00004"}
+
+
+def test_the_best_model_is_the_final_fit_before_it_is_measured(results: Path) -> None:
+    export(autokeras(), final(evaluation(1, 2, 35)), results)
+    best = best_of(results)
+    assert (best["trial_id"], best["evaluated"], best["val_accuracy"], best["val_loss"], best["test_accuracy"]) == (
+        "00004",
+        False,
+        None,
+        None,
+        None,
+    )
+    assert len(pd.read_parquet(results / CLASS_REPORTS)) == 0
+
+
+def test_while_the_final_fit_runs_the_best_is_the_searchs_own(results: Path) -> None:
+    export(autokeras(), state(rows=autokeras_journal()), results)
+    best = best_of(results)
+    assert (best["trial_id"], best["final_of"], best["fit_on"], best["val_accuracy"]) == ("00001", None, "train", 0.7)
+    assert " (fitted) | " not in (results / "best_models.md").read_text()
+    assert "final fit" not in shown(results, "autokeras-1")
+
+
+FOUND = "dropout 0.25, block_type residual, learning_rate 0.0003, optimizer adam_weight_decay"
+
+
+def test_the_page_marks_figures_of_fitted_images(results: Path) -> None:
+    export(autokeras(), final(evaluation(4, 2, 70)), results)
+    page = (results / "best_models.md").read_text()
+    assert [text for text in page.splitlines() if text.startswith("| autokeras |")] == [
+        f"| autokeras | autokeras-1 | autokeras_search | digits | {FOUND} | 0.9500 | 0.9000 (fitted) | 0.8500 | - | 0.9000 | 0.8200 | 24,105,960 | 4 "
+        "| 0.3005 |"
+    ]
+    assert '\n"(fitted)": these weights were trained on the validation images, too.\n' in page
+
+
+def test_the_screen_says_what_the_final_fit_is(results: Path) -> None:
+    export(autokeras(), final(evaluation(4, 2, 70)), results)
+    text = shown(results, "autokeras-1")
+    assert max(map(len, text.splitlines())) <= 80
+    words = " ".join(text.split())
+    assert "final fit of trial 00001 on train and validation, whose figure is of images that it has seen" in words
+    assert f"settings {FOUND}" in words
+    assert "Best of autokeras-1: trial 00004, epoch 2" in words
+    row = next(line for line in text.splitlines() if "validation" in line and "126" in line)
+    assert [cell for cell in row.replace("│", " ").split() if cell] == ["validation", "126", "0.9000", "0.9500", "0.3000"]
+
+
+def test_the_mean_over_final_fits(results: Path) -> None:
+    """A seed each: what is averaged is what was fitted, not what the search had."""
+    again = seeded()
+    fits = [{**suggest(n, 190, dropout=0.3, depth=1, epochs=3, seed=s), "final_of": of} for n, of, s in ((7, 6, 9), (8, 2, 7), (9, 5, 8))]
+    for row, n in zip(fits, (7, 8, 9), strict=True):
+        again += [row, {**result(n, 3, 195, 0.0), "val_accuracy": None, "val_loss": None}, end(n, 196)]
+    told = state(*again, measured(7, 3, 0.9), measured(8, 3, 0.8), measured(9, 3, 0.7), rows=full())
+    export(spec(seeds=3), told, results)
+    best = best_of(results)
+    assert (best["trial_id"], best["final_of"], best["seed"], best["seeds"]) == ("00007", "00006", 9, 3)
+    assert (best["test_accuracy_mean"], best["test_accuracy_std"]) == (pytest.approx(0.8), pytest.approx(0.1))
+    assert trials_of(results)["final_of"].fillna("").tolist() == ["", "", "", "", "", "", "00006", "00002", "00005"]
+    assert " | 0.9000 (fitted) | 0.9000 | 0.8000 ± 0.1000 (3) | " in (results / "best_models.md").read_text()

@@ -110,7 +110,20 @@ def test_types(annotation: Any, expected: Any) -> None:
     assert arrow_type(annotation) == expected
 
 
-@pytest.mark.parametrize("annotation", [list[int], int | str, Literal["a", 1], tuple[int, ...], None])
+def test_a_setting_of_many_has_no_column() -> None:
+    """Those of a searched network: they are in config_json."""
+
+    class Searched(TrainConfig):
+        parts: dict[str, int | str] = Field({}, description="of it")
+        depth: int = 3
+
+    assert {column.name for column in params_columns({"a": Searched})} - {column.name for column in params_columns({})} == {"params_depth"}
+    for table in (TRIALS, BEST_MODELS):
+        assert schema(table).field("config_json").type == pa.string()
+        assert schema(table).field("final_of").type == pa.string()
+
+
+@pytest.mark.parametrize("annotation", [dict[str, int], list[int], int | str, Literal["a", 1], tuple[int, ...], None])
 def test_types_that_one_column_cannot_hold(annotation: Any) -> None:
     with pytest.raises(TypeError, match="a setting is one of"):
         arrow_type(annotation)

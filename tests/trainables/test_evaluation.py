@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_evaluate(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) ->
     folder, history = trial
     found = evaluate({**task(digits16, folder, epoch=2), "cpus": 3})
     assert (os.environ["TF_NUM_INTRAOP_THREADS"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("3", "-1")
-    assert list(found) == ["splits", "test_averages", "classes"]
+    assert list(found) == ["splits", "test_averages", "classes", "layers"]
 
     # 1,797 images: 30 % are test, and 10 % of the others validation.
     assert {name: measured["images"] for name, measured in found["splits"].items()} == {"train": 1132, "validation": 126, "test": 539}
@@ -145,6 +146,10 @@ def test_evaluate(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) ->
         assert [row["precision"], row["recall"], row["f1"]] == pytest.approx([own[score] for score in scores])
         assert row["support"] == own["support"]
     assert sum(row["support"] for row in found["classes"]) == 539
+
+    assert [row["kind"] for row in found["layers"]] == [type(layer).__name__ for layer in model.layers]
+    assert sum(row["parameters"] for row in found["layers"]) == model.count_params()
+    assert json.loads(json.dumps(found["layers"])) == found["layers"], "it goes into the journal"
 
 
 def test_evaluate_some_classes(digits16: Dataset, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep import open_dataset
+from trainables.core.architecture import layers
 from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.config import split_of
@@ -49,8 +50,8 @@ def evaluate(task: dict[str, Any]) -> dict[str, Any]:
     """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`.
 
     Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
-    recall, f1) and `classes` (of the test split: class, name, precision, recall, f1, support). The training images are those that
-    were trained on (`data_fraction`), measured as validation ones are: without dropout and augmentation."""
+    recall, f1), `classes` (of the test split: class, name, precision, recall, f1, support) and `layers` (see `architecture.layers`). The training
+    images are those that were trained on (`data_fraction`), measured as validation ones are: without dropout and augmentation."""
     claim(task["cpus"], task["gpus"])
     config = get_trainable(task["trainable"]).config(**task["config"])
     dataset = open_dataset(Path(task["dataset_folder"]))
@@ -60,7 +61,7 @@ def evaluate(task: dict[str, Any]) -> dict[str, Any]:
     for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
         probabilities = predict(model, dataset.images, part)
         splits[name] = measure(probabilities, dataset.labels[part])
-    return {"splits": splits, **_class_report(probabilities, dataset, rows.test, task["class_count"])}
+    return {"splits": splits, **_class_report(probabilities, dataset, rows.test, task["class_count"]), "layers": layers(model)}
 
 
 def predict(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:

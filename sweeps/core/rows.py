@@ -13,7 +13,20 @@ from typing import Any
 from sweeps.core import published
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
-from sweeps.core.tables import AVERAGES, BEST_MODELS, CLASS_REPORTS, EPOCHS, FIGURES, METRICS, PARAMS, SCORES, SPLITS, TRIALS, params_fields
+from sweeps.core.tables import (
+    AVERAGES,
+    BEST_MODELS,
+    CLASS_REPORTS,
+    EPOCHS,
+    FIGURES,
+    LAYERS,
+    METRICS,
+    PARAMS,
+    SCORES,
+    SPLITS,
+    TRIALS,
+    params_fields,
+)
 from trainables import get_trainable
 from trainables.core.pretrained import LEAST_SIZE
 
@@ -28,6 +41,7 @@ def rows(spec: RunSpec, state: RunState) -> dict[str, list[Row]]:
         EPOCHS: [_epoch(trial, epoch) for trial in trials for epoch in sorted(trial.epochs)],
         BEST_MODELS: list(_best_model(spec, state)),
         CLASS_REPORTS: list(_class_report(state)),
+        LAYERS: list(_layers(state)),
     }
 
 
@@ -165,6 +179,16 @@ def _class_report(state: RunState) -> Iterator[Row]:
     for row in evaluation["classes"]:
         scores = {score: row[score] for score in SCORES}
         yield {"trial_id": trial_id, "class_index": row["class"], "class_name": row["name"], **scores, "support": row["support"]}
+
+
+def _layers(state: RunState) -> Iterator[Row]:
+    evaluation = state.current_evaluation
+    if evaluation is None:
+        return
+    trial_id = state.trials[evaluation["trial"]].trial_id
+    # A journal of an older version has none.
+    for number, row in enumerate(evaluation.get("layers", ()), 1):
+        yield {"trial_id": trial_id, "number": number, **row, "inputs": ", ".join(row["inputs"])}
 
 
 def totals(state: RunState) -> Row:

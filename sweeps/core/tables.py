@@ -16,6 +16,7 @@ TRIALS: Final = "trials"
 EPOCHS: Final = "epochs"
 BEST_MODELS: Final = "best_models"
 CLASS_REPORTS: Final = "class_reports"
+LAYERS: Final = "layers"
 PARAMS: Final = "params_"
 
 BOOL, INT, FLOAT, TEXT = pa.bool_(), pa.int64(), pa.float64(), pa.string()
@@ -232,19 +233,33 @@ def _class_reports() -> list[Column]:
     ]
 
 
+def _layers() -> list[Column]:
+    return [
+        TRIAL_ID,
+        Column("number", INT, "from 1, in the order of the model"),
+        Column("name", TEXT, "inner/name: of a network inside; name:2: called again"),
+        Column("kind", TEXT, "its class in Keras"),
+        Column("output_shape", TEXT, "of one image: height x width x channels, or features; ?: any size"),
+        Column("parameters", INT, "numbers in it; those of a layer that is called again stand at its first call"),
+        Column("trainable_parameters", INT, "of them, those that training changes"),
+        Column("inputs", TEXT, 'names of the layers that it reads, joined by ", "'),
+    ]
+
+
 ROW_OF: Final = {
     TRIALS: "A row a trial, also of those that run or failed.",
     EPOCHS: "A row a trial and epoch: the learning curves.",
     BEST_MODELS: "A row a run: its best trial by validation accuracy, at its best epoch; where configurations were trained with several seeds, the best "
     "trial of the one with the best mean. No row before the first epoch of the run.",
     CLASS_REPORTS: "A row a run and class: the best model on the test split. No row before it is evaluated.",
+    LAYERS: "A row a run and layer: the network of the best model. No row before it is evaluated, and none where an older version did that.",
 }
 
 
 @cache
 def columns() -> Mapping[str, tuple[Column, ...]]:
     """Table -> its columns in order; `sweep` and `run` are not among them: they stand in the path."""
-    made = {TRIALS: _trials(), EPOCHS: _epochs(), BEST_MODELS: _best_models(), CLASS_REPORTS: _class_reports()}
+    made = {TRIALS: _trials(), EPOCHS: _epochs(), BEST_MODELS: _best_models(), CLASS_REPORTS: _class_reports(), LAYERS: _layers()}
     return {table: tuple(found) for table, found in made.items()}
 
 

@@ -79,6 +79,30 @@ def end(trial: int, time: float, status: str = "completed", error: str | None = 
     return {"kind": "end", "trial": trial, "time": T0 + time, "status": status, "reason": "epochs", "error": error}
 
 
+def layer(name: str, kind: str, output_shape: str, parameters: int, *inputs: str) -> Row:
+    """All of its parameters are trained."""
+    return {
+        "name": name,
+        "kind": kind,
+        "output_shape": output_shape,
+        "parameters": parameters,
+        "trainable_parameters": parameters,
+        "inputs": list(inputs),
+    }
+
+
+# A residual network.
+LAYERS = [
+    layer("images", "InputLayer", "8 x 8 x 3", 0),
+    layer("stem", "Conv2D", "8 x 8 x 16", 448, "images"),
+    layer("first", "Conv2D", "8 x 8 x 16", 2320, "stem"),
+    layer("second", "Conv2D", "8 x 8 x 16", 2320, "first"),
+    layer("sum", "Add", "8 x 8 x 16", 0, "stem", "second"),
+    layer("pool", "GlobalAveragePooling2D", "16", 0, "sum"),
+    layer("head", "Dense", "10", 170, "pool"),
+]
+
+
 def evaluation(trial: int, epoch: int, time: float) -> Row:
     def figures(loss: float, accuracy: float, images: int) -> Row:
         return {"loss": loss, "accuracy": accuracy, "top5_accuracy": accuracy + 0.05, "images": images}
@@ -92,6 +116,7 @@ def evaluation(trial: int, epoch: int, time: float) -> Row:
         "splits": {"train": figures(0.1, 0.95, 1131), "validation": figures(0.3, 0.9, 126), "test": figures(0.4, 0.85, 540)},
         "test_averages": {average: {**scores, "f1": 0.8 + n / 100} for n, average in enumerate(("micro", "macro", "weighted"))},
         "classes": [{"class": n, "name": str(n), **scores, "support": 54} for n in range(10)],
+        "layers": LAYERS,
     }
 
 

@@ -20,7 +20,7 @@ from data_prep import BadInput
 from sweeps.core import results as results_module
 from sweeps.core.parquet import as_table
 from sweeps.core.results import best_models_table, check_results, export, run_folder, show_best
-from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, EPOCHS, SPLITS, TRIALS, schema
+from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, EPOCHS, LAYERS, SPLITS, TRIALS, schema
 from tests.sweeps.runs import (
     JOURNAL,
     NETWORK,
@@ -39,7 +39,7 @@ from tests.sweeps.runs import (
     suggest,
 )
 
-TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS]
+TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS, LAYERS]
 
 
 @pytest.fixture
@@ -149,6 +149,31 @@ def test_best_model_evaluated(results: Path) -> None:
     assert set(classes["support"]) == {54}
 
 
+def test_layers_of_the_best_model(results: Path) -> None:
+    export(spec(), state(), results)
+    assert len(pd.read_parquet(results / LAYERS)) == 0
+    export(spec(), evaluated(), results)
+    layers = pd.read_parquet(results / LAYERS)
+    assert list(layers["number"]) == list(range(1, 8))
+    assert set(layers["trial_id"]) == {"00002"}
+    assert list(layers["name"]) == ["images", "stem", "first", "second", "sum", "pool", "head"]
+    assert list(layers["inputs"]) == ["", "images", "stem", "first", "stem, second", "sum", "pool"]
+    second = layers.iloc[3]
+    assert (second["kind"], second["output_shape"], second["parameters"], second["trainable_parameters"]) == (
+        "Conv2D",
+        "8 x 8 x 16",
+        2320,
+        2320,
+    )
+
+
+def test_a_journal_from_before_there_were_layers(results: Path) -> None:
+    before = {name: value for name, value in evaluation(2, 2, 160).items() if name != "layers"}
+    export(spec(), state(before), results)
+    assert best_of(results)["evaluated"]
+    assert len(pd.read_parquet(results / LAYERS)) == 0
+
+
 @pytest.mark.parametrize(
     "better",
     [[result(4, 1, 170, 0.8)], [result(2, 4, 170, 0.8)]],
@@ -166,7 +191,7 @@ def test_an_evaluation_of_another_model_counts_no_more(results: Path, better: li
 def test_a_run_without_a_result(results: Path, rows: list[dict[str, Any]]) -> None:
     export(spec(), state(rows=rows), results)
     assert len(trials_of(results)) == sum(row["kind"] == "suggest" for row in rows)
-    for table in (EPOCHS, BEST_MODELS, CLASS_REPORTS):
+    for table in TABLES[1:]:
         frame = pd.read_parquet(results / table)
         assert len(frame) == 0
         assert set(schema(table).names) <= set(frame.columns)
@@ -203,7 +228,7 @@ def test_schema_is_one_over_all_sweeps(results: Path) -> None:
 
 def test_files_are_zstd(results: Path) -> None:
     export(spec(), evaluated(), results)
-    for table in (TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS):
+    for table in TABLES:
         assert pq.ParquetFile(file_of(results, table)).metadata.row_group(0).column(0).compression == "ZSTD"
 
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("ray")
 
 
 def frames(results: Path) -> dict[str, pd.DataFrame]:
-    return {name: pd.read_parquet(results / name) for name in ("trials", "epochs", "best_models", "class_reports")}
+    return {name: pd.read_parquet(results / name) for name in ("trials", "epochs", "best_models", "class_reports", "layers")}
 
 
 def test_a_run_from_start_to_table(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
@@ -57,6 +57,7 @@ def test_a_run_from_start_to_table(sweeps: Sweeps, data_root: Path, tmp_path: Pa
     # Measured again from the stored weights in double precision; the epoch's own figure is a float32 mean.
     assert best["val_accuracy"] == pytest.approx(trials["val_accuracy"].max(), abs=1e-6)
     assert len(tables["class_reports"]) == 10
+    assert tables["layers"]["parameters"].sum() == best["parameters"]
     assert tables["class_reports"]["support"].sum() == best["test_images"] == 539
     assert f"{best['test_accuracy']:.4f}" in out
     assert f"| {best['test_accuracy']:.4f} |" in (tmp_path / "results" / "best_models.md").read_text()

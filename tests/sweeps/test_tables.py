@@ -12,6 +12,7 @@ from sweeps.core.tables import (
     BEST_MODELS,
     CLASS_REPORTS,
     EPOCHS,
+    LAYERS,
     TRIALS,
     arrow_type,
     columns,
@@ -22,7 +23,7 @@ from sweeps.core.tables import (
 )
 from trainables import TrainConfig, get_trainable, trainable_names
 
-TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS]
+TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS, LAYERS]
 
 # Scripts outside the project rely on these.
 CONTRACT = {
@@ -36,6 +37,7 @@ CONTRACT = {
         val_accuracy_std test_accuracy_mean test_accuracy_std published_test_accuracy published_setting fit_on final_of
         config_json""",
     CLASS_REPORTS: "class_index class_name precision recall f1 support",
+    LAYERS: "trial_id number name kind output_shape parameters trainable_parameters inputs",
 }
 
 

@@ -116,7 +116,7 @@ def evaluation(trial: int, epoch: int, time: float) -> Row:
         "splits": {"train": figures(0.1, 0.95, 1131), "validation": figures(0.3, 0.9, 126), "test": figures(0.4, 0.85, 540)},
         "test_averages": {average: {**scores, "f1": 0.8 + n / 100} for n, average in enumerate(("micro", "macro", "weighted"))},
         "classes": [{"class": n, "name": str(n), **scores, "support": 54} for n in range(10)],
-        "layers": LAYERS,
+        "layers": [dict(row) for row in LAYERS],
     }
 
 

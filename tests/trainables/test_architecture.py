@@ -144,5 +144,12 @@ def test_a_model_without_a_graph() -> None:
 
     model = Own()
     model(keras.ops.ones((1, 3)))
-    kept = {"name": "dense", "kind": "Dense", "output_shape": None, "parameters": 8, "trainable_parameters": 8, "inputs": []}
+    kept: dict[str, Any] = {
+        "name": "dense",
+        "kind": "Dense",
+        "output_shape": None,
+        "parameters": 8,
+        "trainable_parameters": 8,
+        "inputs": [],
+    }
     assert layers(model) == [kept]

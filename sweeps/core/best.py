@@ -26,21 +26,38 @@ RUNS = "runs"
 RUN_JSON = "run.json"
 
 
-def best_models_table(results: Path) -> list[Row]:
-    """The rows of the best_models table of all runs, by sweep and run, with `sweep`, `run` and `settings` (the searched ones: name -> value)."""
-    found = []
+def exported_runs(results: Path) -> dict[tuple[str, str], Row]:
+    """(sweep, run) -> its run.json, of all runs in the results."""
+    return {_sweep_and_run(path): read_json(path) for path in sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}"))}
+
+
+def all_rows(results: Path, table: str) -> dict[tuple[str, str], list[Row]]:
+    """(sweep, run) -> its rows of a table, of all runs that have a file there; BadInput when one is damaged."""
+    found: dict[tuple[str, str], list[Row]] = {}
     # Files of an older version lack columns until the next export.
-    nothing = dict.fromkeys(column.name for column in columns()[BEST_MODELS])
-    for path in sorted((results / BEST_MODELS).glob("sweep=*/run=*/*.parquet")):
-        sweep, run = (unquote(part.partition("=")[2]) for part in path.parts[-3:-1])
-        for row in read_table(path).to_pylist():
-            found.append({"sweep": sweep, "run": run, **nothing, **row, "settings": _settings(results, path, row)})
+    nothing = dict.fromkeys(column.name for column in columns()[table])
+    for path in sorted((results / table).glob("sweep=*/run=*/*.parquet")):
+        found.setdefault(_sweep_and_run(path), []).extend({**nothing, **row} for row in read_table(path).to_pylist())
     return found
 
 
-def _settings(results: Path, path: Path, row: Row) -> Row:
-    spec = results.joinpath(RUNS, *path.parts[-3:-1], RUN_JSON)
-    sweep = read_json(spec).get("sweep", {})
+def _sweep_and_run(path: Path) -> tuple[str, str]:
+    sweep, run = (unquote(part.partition("=")[2]) for part in path.parts[-3:-1])
+    return sweep, run
+
+
+def best_models_table(results: Path) -> list[Row]:
+    """The rows of the best_models table of all runs, by sweep and run, with `sweep`, `run` and `settings` (the searched ones: name -> value)."""
+    specs = exported_runs(results)
+    return [
+        {"sweep": sweep, "run": run, **row, "settings": _settings(specs.get((sweep, run), {}), row)}
+        for (sweep, run), rows in all_rows(results, BEST_MODELS).items()
+        for row in rows
+    ]
+
+
+def _settings(spec: Row, row: Row) -> Row:
+    sweep = spec.get("sweep", {})
     if sweep.get("searcher") == "autokeras":
         found = json.loads(row["config_json"])["hyperparameters"]
         return {name.removeprefix(f"{IMAGES}/").removeprefix(f"{HEAD}/"): value for name, value in found.items()}
@@ -58,10 +75,10 @@ def read_json(file: Path) -> Row:
 
 def best_models_markdown(results: Path) -> str:
     """best_models.md."""
-    titles = [*_COLUMNS]
-    lines = [[_cell(show(row)) for show in _COLUMNS.values()] for row in best_models_table(results)]
+    titles = [*COLUMNS]
+    lines = [[_cell(show(row)) for show in COLUMNS.values()] for row in best_models_table(results)]
     table = [titles, ["---"] * len(titles), *lines]
-    return "\n".join([_HEAD, *("| " + " | ".join(line) + " |" for line in table), "", _FOOT])
+    return "\n".join([_HEAD, *("| " + " | ".join(line) + " |" for line in table), "", FOOT])
 
 
 def random_weights(row: Row) -> str:
@@ -78,7 +95,8 @@ def _number(value: float | None) -> str:
     return NONE if value is None else f"{value:.4g}"
 
 
-def _part(value: float | None) -> str:
+def part(value: float | None) -> str:
+    """A part of 1, or a loss: `0.9125`."""
     return NONE if value is None else f"{value:.4f}"
 
 
@@ -88,7 +106,8 @@ def _over_seeds(row: Row) -> str:
     return NONE if mean is None or deviation is None else f"{mean:.4f} ± {deviation:.4f} ({row['seeds']})"
 
 
-def _count(value: int | None) -> str:
+def count(value: int | None) -> str:
+    """`110,810`."""
     return NONE if value is None else f"{value:,}"
 
 
@@ -98,21 +117,21 @@ def written(settings: Row) -> str:
     return ", ".join(parts) or NONE
 
 
-_COLUMNS: dict[str, Callable[[Row], str]] = {
+COLUMNS: dict[str, Callable[[Row], str]] = {
     "sweep": lambda row: row["sweep"],
     "run": lambda row: row["run"],
     "trainable": lambda row: f"{row['trainable']}{random_weights(row)}",
     "dataset": lambda row: row["dataset"],
     "settings searched": lambda row: written(row["settings"]),
-    "train accuracy": lambda row: _part(row["train_accuracy"]),
-    "validation accuracy": lambda row: _part(row["val_accuracy"]) + " (fitted)" * (row["fit_on"] == "train+validation"),
-    "test accuracy": lambda row: _part(row["test_accuracy"]),
+    "train accuracy": lambda row: part(row["train_accuracy"]),
+    "validation accuracy": lambda row: part(row["val_accuracy"]) + " (fitted)" * (row["fit_on"] == "train+validation"),
+    "test accuracy": lambda row: part(row["test_accuracy"]),
     "test accuracy over seeds": _over_seeds,
-    "test top-5": lambda row: _part(row["test_top5_accuracy"]),
-    "test F1, weighted": lambda row: _part(row["test_f1_weighted"]),
-    "parameters": lambda row: _count(row["parameters"]),
-    "trials": lambda row: _count(row["trials"]),
-    "published test accuracy": lambda row: _part(row["published_test_accuracy"]),
+    "test top-5": lambda row: part(row["test_top5_accuracy"]),
+    "test F1, weighted": lambda row: part(row["test_f1_weighted"]),
+    "parameters": lambda row: count(row["parameters"]),
+    "trials": lambda row: count(row["trials"]),
+    "published test accuracy": lambda row: part(row["published_test_accuracy"]),
 }
 
 _HEAD = """# Best models
@@ -120,7 +139,7 @@ _HEAD = """# Best models
 A row a run: its best trial, at its best epoch. Over seeds: mean ± standard deviation (n) over n runs of that configuration, a seed each.
 Made from `best_models/`; README.md explains every column.
 """
-_FOOT = f"""The best trial and epoch are chosen by validation accuracy alone, so that figure is a little too good. Train, validation and test are three parts of
+FOOT = f"""The best trial and epoch are chosen by validation accuracy alone, so that figure is a little too good. Train, validation and test are three parts of
 the labelled images without overlap; test was read once, for the model shown (and its other seeds). All figures are parts of 1, of the stored weights, without dropout.
 "(fitted)": these weights were trained on the validation images, too.
 Where test is "{NONE}" the model is not evaluated yet: then train is as the epoch trained, with dropout. The published figure is the seed report's, on Tiny
@@ -141,7 +160,7 @@ def show_best(results: Path, run: str, console: Console) -> None:
         console.print(f"{run}: no trial has a result yet", markup=False, highlight=False, soft_wrap=True)
     for row in own:
         console.print(_figures(row))
-        for name, value in _facts(row):
+        for name, value in facts(row):
             console.print(f"{name:<12}{value}", markup=False, highlight=False)
 
 
@@ -151,9 +170,9 @@ def _figures(row: Row) -> Table:
     for header in ("split", "images", "accuracy", "top-5", "loss", "F1"):
         table.add_column(header, justify="left" if header == "split" else "right", no_wrap=True)
     for prefix, split in SPLITS.items():
-        accuracy, top5, loss = (_part(row[f"{prefix}_{figure}"]) for figure in ("accuracy", "top5_accuracy", "loss"))
-        f1 = _part(row["test_f1_weighted"]) if prefix == "test" else ""
-        table.add_row(split, _count(row[f"{prefix}_images"]), accuracy, top5, loss, f1)
+        accuracy, top5, loss = (part(row[f"{prefix}_{figure}"]) for figure in ("accuracy", "top5_accuracy", "loss"))
+        f1 = part(row["test_f1_weighted"]) if prefix == "test" else ""
+        table.add_row(split, count(row[f"{prefix}_images"]), accuracy, top5, loss, f1)
     return table
 
 
@@ -171,25 +190,26 @@ def _chosen_by(row: Row) -> str:
     return "mean validation accuracy" if (row["seeds"] or 1) > 1 else "validation accuracy"
 
 
-def _facts(row: Row) -> list[tuple[str, str]]:
-    facts = [
+def facts(row: Row) -> list[tuple[str, str]]:
+    """What is told about a best model beside its figures: (word, text)."""
+    found = [
         ("settings", written(row["settings"])),
         (
             "network",
-            f"{row['trainable']}{_on_base(row)}, {_count(row['parameters'])} parameters, {_count(row['trainable_parameters'])} of them trained",
+            f"{row['trainable']}{_on_base(row)}, {count(row['parameters'])} parameters, {count(row['trainable_parameters'])} of them trained",
         ),
         ("data", f"{row['dataset']} {row['dataset_fingerprint']}{_first_classes(row)}"),
-        ("chosen by", f"{_chosen_by(row)}, of {_count(row['trials'])} trial{'s' * (row['trials'] != 1)}; F1 is the weighted average"),
+        ("chosen by", f"{_chosen_by(row)}, of {count(row['trials'])} trial{'s' * (row['trials'] != 1)}; F1 is the weighted average"),
     ]
     if row["final_of"]:
-        facts.append(("final fit", f"of trial {row['final_of']} on train and validation, whose figure is of images that it has seen"))
+        found.append(("final fit", f"of trial {row['final_of']} on train and validation, whose figure is of images that it has seen"))
     if (row["seeds"] or 1) > 1:
-        facts.append(("over seeds", f"test accuracy {_over_seeds(row)}" if row["test_accuracy_mean"] is not None else "not evaluated yet"))
+        found.append(("over seeds", f"test accuracy {_over_seeds(row)}" if row["test_accuracy_mean"] is not None else "not evaluated yet"))
     if not row["evaluated"]:
-        facts.append(("test", "not evaluated yet; train is as the epoch trained, with dropout"))
+        found.append(("test", "not evaluated yet; train is as the epoch trained, with dropout"))
     # Beside other data it would only mislead; the tables keep it for who joins them.
     if row["published_test_accuracy"] is not None and row["dataset"] == data_of(row["trainable"]):
-        facts.append(
-            ("published", f"{_part(row['published_test_accuracy'])} test accuracy ({row['published_setting']}), on {row['dataset']}")
+        found.append(
+            ("published", f"{part(row['published_test_accuracy'])} test accuracy ({row['published_setting']}), on {row['dataset']}")
         )
-    return facts
+    return found

@@ -171,6 +171,15 @@ def best(
     verbs.best(run, save, storage, results, console)
 
 
+@app.command()
+def report(
+    results: Results = Path("results"),
+    out: Annotated[Path | None, typer.Option(metavar="REPORT.html", help="the page; default: report.html in the results")] = None,
+) -> None:
+    """The report over all runs in the results: one page that needs no network."""
+    verbs.report(results, out, console)
+
+
 def _end(outcome: work.Outcome) -> None:
     code = {"done": 0, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
     raise typer.Exit(code)

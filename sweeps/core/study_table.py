@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.core import published
-from sweeps.core.best import NONE, RUN_JSON, RUNS, best_models_table, read_json, written
+from sweeps.core.best import NONE, best_models_table, exported_runs, written
 from trainables.core.pretrained import LEAST_SIZE
 
 Row = dict[str, Any]
@@ -22,7 +22,7 @@ def study_rows(results: Path, study: str) -> list[Row]:
     """A row of best_models a part of the study in its order, after them the base runs that parts start from; in the study of all experiments then those
     of the report that it lacks, each with its best result (`part` and the published columns only)."""
     best = {row["run"]: row for row in best_models_table(results)}
-    specs = {spec["run"]: spec for spec in map(read_json, sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}"))) if "run" in spec}
+    specs = {spec["run"]: spec for spec in exported_runs(results).values() if "run" in spec}
     own = [run for run, spec in specs.items() if spec.get("study") == study]
     own.sort(key=lambda run: specs[run]["part_number"])
     parts = [_part_row(specs[run], best.get(run)) for run in own]
@@ -109,11 +109,14 @@ def study_markdown(results: Path, study: str) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def studies(results: Path) -> list[str]:
+    """Those of which a run is in the results."""
+    return sorted({spec["study"] for spec in exported_runs(results).values() if spec.get("study")})
+
+
 def studies_markdown(results: Path) -> str:
     """A section a study that is in the results; nothing where there is none."""
-    specs = map(read_json, sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}")))
-    found = sorted({spec["study"] for spec in specs if spec.get("study")})
-    return "".join(f"\n## Study {study}\n\n{study_markdown(results, study)}\n\n{FOOT}\n" for study in found)
+    return "".join(f"\n## Study {study}\n\n{study_markdown(results, study)}\n\n{FOOT}\n" for study in studies(results))
 
 
 def show_study(results: Path, study: str, console: Console) -> None:

@@ -15,6 +15,7 @@ from sweeps.core.decide import finished
 from sweeps.core.journal import read_state
 from sweeps.core.launch import RunOptions
 from sweeps.core.plan import show_plan
+from sweeps.core.report import REPORT, write_report
 from sweeps.core.screen import overview, runs_table, summary, trial_table
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
@@ -140,6 +141,13 @@ def best(name: str, save: Path | None, storage_location: str, results: Path, con
             f"saved to {save}: images in as {spec.sweep.config({}, spec.seed).size} px RGB values 0..255, class probabilities out{_outputs(state)}",
             soft_wrap=True,
         )
+
+
+def report(results: Path, out: Path | None, console: Console) -> None:
+    """All results as one page."""
+    target = out or results / REPORT
+    runs = write_report(results, target)
+    console.print(f"{runs} run{'s' * (runs != 1)} from {results} written to {target}", soft_wrap=True)
 
 
 def _best_of_study(spec: study.StudySpec, save: Path | None, storage_location: str, results: Path, console: Console) -> None:

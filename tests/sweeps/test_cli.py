@@ -317,7 +317,7 @@ def test_bad_data_is_one_line_and_exit_2(given: Given, words: list[str], sweeps:
 def test_no_words_show_the_help(sweeps: Sweeps) -> None:
     code, out, err = sweeps()
     assert (code, err) == (0, "")
-    assert all(f"  {verb} " in out for verb in ("list", "data", "plan", "run", "resume", "status", "export", "best"))
+    assert all(f"  {verb} " in out for verb in ("list", "data", "plan", "run", "resume", "status", "export", "best", "report"))
 
 
 def test_list_names_all_there_is(sweeps: Sweeps) -> None:

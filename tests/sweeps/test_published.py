@@ -168,5 +168,5 @@ def test_the_repositorys_own_copy_is_the_packaged_file(tmp_path: Path) -> None:
 
 
 def test_it_is_installed() -> None:
-    assert '"sweeps.core" = ["published.csv"]' in (ROOT / "pyproject.toml").read_text()
+    assert '"sweeps.core" = ["published.csv", "templates/*"]' in (ROOT / "pyproject.toml").read_text()
     assert importlib.metadata.version("keras-sweeps")

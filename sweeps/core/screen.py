@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from sweeps.core.decide import total_trials
+from sweeps.core.decide import finished, total_trials
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.propose import trial_count
@@ -192,7 +192,7 @@ def _expected_epochs(spec: RunSpec, state: RunState, total: int) -> float | None
     """Of the whole run: a trial of the search has the mean of those that ended, a repeat all of its epochs. None while nothing tells, or nothing is left."""
     ended = [trial for trial in state.trials.values() if trial.end and trial.epochs]
     lengths = [len(trial.epochs) for trial in ended if trial.of_search]
-    if not lengths or len(ended) >= total:
+    if not lengths or len(ended) >= total or finished(spec, state):
         return None
     count = trial_count(spec.sweep, spec.samples)
     longest: int = max(len(trial.epochs) for trial in ended)

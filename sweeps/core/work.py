@@ -29,6 +29,7 @@ from sweeps.core.launch import (
     resolve,
     split_sizes,
 )
+from sweeps.core.report import REPORT, write_report
 from sweeps.core.screen import Screen
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
@@ -210,7 +211,7 @@ class Work:
                     self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.study}`", soft_wrap=True)
                     return "interrupted"
         show_study(self.options.results, spec.study, self.console)
-        self.console.print(f"results: {self.options.results}  study: {storage.location}", soft_wrap=True)
+        self.console.print(f"results: {self.options.results}  {self._report()}  study: {storage.location}", soft_wrap=True)
         return "failed" if "failed" in outcomes else "done"
 
     def _wave(self, spec: study.StudySpec, parts: list[Resolved], later: list[Resolved]) -> list[Outcome]:
@@ -318,7 +319,13 @@ class Work:
             self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {job.run}`", soft_wrap=True)
             return
         tables.show_best(self.options.results, job.run, self.console)
-        self.console.print(f"results: {self.options.results}  run: {job.storage.location}", soft_wrap=True)
+        self.console.print(f"results: {self.options.results}  {self._report()}  run: {job.storage.location}", soft_wrap=True)
+
+    def _report(self) -> str:
+        """Write it anew; where it is."""
+        page = self.options.results / REPORT
+        write_report(self.options.results, page)
+        return f"report: {page}"
 
 
 def _waves(parts: Iterable[Resolved]) -> tuple[list[Resolved], list[Resolved]]:

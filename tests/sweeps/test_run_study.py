@@ -91,7 +91,7 @@ def table_of(out: str) -> str:
     return out[re.search(r"^Study one *$", out, re.MULTILINE).start() :]  # type: ignore[union-attr]
 
 
-END = "results: results  study: runs/one\n"
+END = "results: results  report: results/report.html  study: runs/one\n"
 
 
 def assert_the_table(out: str, tuned: pd.Series[Any], results: Path) -> None:

@@ -90,6 +90,7 @@ def test_it_waits_for_all_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
     here = place(monkeypatch, spec())
     decisions = here.begin(workers=3)
     first, second, third = (decisions.suggest() for _ in range(3))
+    assert (decisions.waiting(), decisions.exhausted) == (True, False), "also before there is a best"
     for trial in (second, third):
         while not here.epoch(decisions, trial):
             pass

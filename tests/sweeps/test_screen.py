@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from sweeps.core.decide import Decisions
@@ -146,12 +149,33 @@ def test_the_announcement_of_a_final_fit() -> None:
     assert announcement(trials[4], trials[1]) == "final fit of trial 00001 on train and validation: 90 epochs, about 7 min 30 s"
 
 
-def lines_shown(jobs: list[Job], later: list[runs.Row]) -> list[str]:
+class Rounds:
+    """Waits of 5 ms instead of half a second, and counts them."""
+
+    def __init__(self, wait: Callable[[float], bool]) -> None:
+        self.wait, self.done = wait, threading.Semaphore(0)
+
+    def __call__(self, seconds: float) -> bool:
+        self.done.release()
+        return self.wait(0.005)
+
+    def pass_by(self, rounds: int) -> None:
+        """Return after so many more."""
+        for _ in range(rounds):
+            assert self.done.acquire(timeout=10)
+
+
+def lines_shown(jobs: list[Job], later: list[runs.Row], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where the output is no terminal: what is printed while the first run goes on with these rows."""
     out = io.StringIO()
-    with Screen(jobs, Console(file=out, width=80)):
+    screen = Screen(jobs, Console(file=out, width=80))
+    rounds = Rounds(screen.stop.wait)
+    monkeypatch.setattr(screen.stop, "wait", rounds)
+    with screen:
+        rounds.pass_by(1)
         for row in later:
             jobs[0].decisions.journal.append(**{key: value for key, value in row.items() if key != "time"})
+        rounds.pass_by(3)
     return out.getvalue().splitlines()
 
 
@@ -159,15 +183,15 @@ ANNOUNCED = "final fit of trial 00001 on train and validation: 2 epochs, about 9
 ENDED = "trial 00004 completed: final fit of trial 00001, 2 of 2 epochs"
 
 
-def test_a_final_fit_is_announced_once(tmp_path: Path) -> None:
+def test_a_final_fit_is_announced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = runs.autokeras_journal()
     job = autokeras_job(tmp_path, rows[:-1])
-    assert lines_shown([job], rows[-1:]) == [ANNOUNCED], "also where it was begun before, and a resume goes on with it"
-    assert lines_shown([job], [runs.fitted(2, 60), runs.end(4, 61)])[-1] == ENDED
-    assert lines_shown([job], []) == []
+    assert lines_shown([job], rows[-1:], monkeypatch) == [ANNOUNCED], "also where it was begun before, and a resume goes on with it"
+    assert lines_shown([job], [runs.fitted(2, 60), runs.end(4, 61)], monkeypatch)[-1] == ENDED
+    assert lines_shown([job], [], monkeypatch) == []
 
 
-def test_in_a_study_it_says_of_which_part_it_is(tmp_path: Path) -> None:
+def test_in_a_study_it_says_of_which_part_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = {"run": "one.autokeras", "study": "one", "part": "autokeras"}
     spec_job = autokeras_job(tmp_path, runs.autokeras_journal(), **named)
-    assert lines_shown([spec_job, job(tmp_path, "one.cnn", "one", 8)], []) == [f"autokeras: {ANNOUNCED}"]
+    assert lines_shown([spec_job, job(tmp_path, "one.cnn", "one", 8)], [], monkeypatch) == [f"autokeras: {ANNOUNCED}"]

@@ -13,8 +13,8 @@ from trainables.core.config import checked
 
 NAN = float("nan")
 EVERY = (
-    "augmentation, batch_size, classes, data_fraction, epochs, images, label_smoothing, learning_rate, schedule, seed, size, split_seed, "
-    "train_fraction, validation_fraction, weight_decay"
+    "augmentation, batch_size, classes, data_fraction, epochs, final_fit, images, label_smoothing, learning_rate, optimizer, patience, schedule, "
+    "seed, size, split_seed, train_fraction, validation_fraction, weight_decay"
 )
 INTEGER = "be a valid integer"
 
@@ -43,12 +43,16 @@ class Needs(BaseModel):
         ("validation_fraction", (0.001, 0.999)),
         ("split_seed", (0, 2**32 - 1)),
         ("epochs", (1, 100_000)),
+        ("patience", (1, 100_000)),
+        ("final_fit", (False, True)),
         ("batch_size", (1, 65_536)),
         ("learning_rate", (1e-12, 10)),
         ("seed", (0, 2**32 - 1)),
         ("images", (10, None)),
         ("data_fraction", (1e-9, 1)),
+        ("optimizer", ("adam", "sgd")),
         ("schedule", ("constant", "one_cycle")),
+        ("schedule", ("linear", "cosine")),
         ("label_smoothing", (0, 0.999)),
         ("weight_decay", (0, 1)),
         ("augmentation", ("none", "flip_shift_light")),
@@ -85,7 +89,10 @@ def test_ends_are_in(key: str, ends: tuple[Any, Any]) -> None:
         ("data_fraction", 0, "be greater than 0"),
         ("data_fraction", 1.001, "be less than or equal to 1"),
         ("data_fraction", NAN, "be less than or equal to 1"),
-        ("schedule", "cosinus", "be 'constant', 'cosine' or 'one_cycle'"),
+        ("schedule", "cosinus", "be 'constant', 'linear', 'cosine' or 'one_cycle'"),
+        ("patience", 0, "be greater than or equal to 1"),
+        ("patience", 100_001, "be less than or equal to 100000"),
+        ("optimizer", "adamw", "be 'adam' or 'sgd'"),
         ("label_smoothing", -0.1, "be greater than or equal to 0"),
         ("label_smoothing", 1, "be less than 1"),
         ("weight_decay", -1e-4, "be greater than or equal to 0"),
@@ -149,4 +156,5 @@ def test_text_from_a_command_line_is_read() -> None:
 def test_defaults_are_the_plain_recipe() -> None:
     config = TrainConfig()
     assert (config.images, config.data_fraction) == (None, 1)
+    assert (config.optimizer, config.patience, config.final_fit) == ("adam", None, False)
     assert (config.schedule, config.label_smoothing, config.weight_decay, config.augmentation) == ("constant", 0, 0, "none")

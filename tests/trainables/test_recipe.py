@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -70,9 +72,11 @@ def test_smoothing_keeps_a_network_humble(digits16: Dataset) -> None:
     assert sure[1] == pytest.approx(0.75, abs=0.07)
 
 
-def test_decay_is_decoupled(digits16: Dataset) -> None:
-    """One step: kernels lose rate x decay of themselves, apart from Adam's step; biases, scales and offsets lose nothing."""
-    decayed, plain = (training(digits16, weight_decay=decay, batch_size=192, learning_rate=0.01) for decay in (0.5, 0))
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_decay_is_decoupled(digits16: Dataset, optimizer: str) -> None:
+    """One step: kernels lose rate x decay of themselves, apart from the optimizer's step; biases, scales and offsets lose nothing."""
+    settings: dict[str, Any] = {"optimizer": optimizer, "batch_size": 192, "learning_rate": 0.01}
+    decayed, plain = (training(digits16, weight_decay=decay, **settings) for decay in (0.5, 0))
     start = plain.state()
     decayed.run_epoch()
     plain.run_epoch()
@@ -95,6 +99,26 @@ def test_without_decay_it_is_adam(digits16: Dataset) -> None:
 
     assert type(training(digits16).model.optimizer) is keras.optimizers.Adam
     assert type(training(digits16, weight_decay=1e-4).model.optimizer) is keras.optimizers.AdamW
+
+
+@pytest.mark.parametrize("decay", [0, 0.5])
+def test_sgd_is_plain(digits16: Dataset, decay: float) -> None:
+    """Without momentum: it has no slots. Its step goes with the rate, so a tenth of it is a tenth of the way."""
+    import keras
+
+    starts, ends = [], []
+    for learning_rate in (0.01, 0.001):
+        one = training(digits16, optimizer="sgd", weight_decay=decay, learning_rate=learning_rate, batch_size=192)
+        assert type(one.model.optimizer) is keras.optimizers.SGD
+        assert (one.model.optimizer.momentum, one.model.optimizer.weight_decay) == (0, decay or None)
+        assert [variable.shape for variable in one.model.optimizer.variables] == [(), ()]
+        weights = one.model.trainable_variables
+        starts.append([keras.ops.convert_to_numpy(variable) for variable in weights])
+        one.run_epoch()
+        ends.append([keras.ops.convert_to_numpy(variable) for variable in weights])
+    for start, whole, tenth in zip(starts[0], *ends, strict=True):
+        np.testing.assert_allclose((whole - start) / 10, tenth - start, atol=1e-6)
+    assert max(abs(whole - start).max() for start, whole in zip(starts[0], ends[0], strict=True)) > 1e-3
 
 
 def test_a_small_decay_is_not_nothing(digits16: Dataset) -> None:

@@ -22,6 +22,12 @@ def test_constant() -> None:
     assert rates("constant", 7) == [0.5] * 7
 
 
+def test_linear() -> None:
+    """From the whole rate in equal steps towards 0, which the step after the last would have."""
+    assert rates("linear", 4) == pytest.approx([0.5, 0.375, 0.25, 0.125])
+    assert rate(TrainConfig(schedule="linear"), 10, 10) == 0
+
+
 def test_cosine() -> None:
     """From the whole rate, over the half of it in the middle, towards 0, which the step after the last would have."""
     assert rates("cosine", 4) == pytest.approx([0.5, 0.5 * (1 + 0.5**0.5) / 2, 0.25, 0.5 * (1 - 0.5**0.5) / 2])
@@ -40,14 +46,14 @@ def test_one_cycle() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "one_cycle"])
 def test_few_steps(schedule: str, steps: int) -> None:
     found = rates(schedule, steps)
     assert len(found) == steps
     assert all(0 < each <= 0.5 for each in found)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one_cycle"])
 def test_training_follows_it(digits16: Dataset, schedule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the 2 x 3 steps has its own rate, and the epoch tells that of its last."""
     import keras

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -12,10 +14,12 @@ import pytest
 from data_prep import Dataset
 from tests.trainables.trials import assert_same_arrays, metrics, training, trial_of, warm
 from trainables import get_trainable
+from trainables.core import training as training_module
 from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
+from trainables.core.selection import best_epoch, without_gain
 from trainables.core.steps import train_steps
-from trainables.core.training import Training, batches
+from trainables.core.training import OutOfTime, Training, batches
 
 
 def epochs(one: Training, count: int) -> list[dict[str, Any]]:
@@ -168,6 +172,71 @@ def test_it_trains_on_a_part(digits16: Dataset, monkeypatch: pytest.MonkeyPatch)
     assert set(part.split.train) < set(whole.split.train)
     np.testing.assert_array_equal(part.split.validation, whole.split.validation)
     np.testing.assert_array_equal(part.split.test, whole.split.test)
+
+
+def test_a_final_fit_trains_on_validation(digits16: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both splits in one order, and no figures of what it trained on; never the test split."""
+    one, usual = training(digits16, final=True), training(digits16)
+    orders = orders_of(one, monkeypatch)
+    found = epochs(one, 2)
+    rows = np.concatenate([usual.split.train, usual.split.validation])
+    assert len(rows) == 192 + 24
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.sort(rows))
+    assert not set(rows) & set(usual.split.test)
+    assert [(result["val_loss"], result["val_accuracy"]) for result in found] == [(None, None)] * 2
+    assert (best_epoch(one.history), without_gain(one.history)) == (2, 0)
+    assert one.history[0]["images_per_second"] > len(rows) / one.history[0]["epoch_seconds"]
+    assert found[0] != {**epochs(usual, 1)[0], "val_loss": None, "val_accuracy": None}
+
+
+def test_a_final_fit_resumes_exactly(digits16: Dataset, tmp_path: Path) -> None:
+    settings = {"final": True, "schedule": "linear", "epochs": 3, "seed": 5}
+    calm, first, resumed = (training(digits16, **settings) for _ in range(3))
+    expected = epochs(calm, 3)
+    before = epochs(first, 1)
+    store = CheckpointStore(str(tmp_path / "trial"))
+    store.save(first.state(), first.history, 1)
+    stored = store.load_newest()
+    assert stored
+    resumed.restore(*stored)
+    assert before + epochs(resumed, 2) == expected
+    assert_same_arrays(resumed.state(), calm.state())
+
+
+def test_out_of_time(digits16: Dataset) -> None:
+    """At the first batch after it: before any step where it has passed."""
+    one = training(digits16)
+    start = one.state()
+    one.deadline = time.time() - 1
+    with pytest.raises(OutOfTime):
+        one.run_epoch()
+    assert one.epoch == 0
+    assert_same_arrays(one.state(), start)
+    one.deadline = time.time() + 1000
+    assert metrics(one.run_epoch()) == epochs(training(digits16), 1)[0]
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_out_of_time_within_an_epoch(digits16: Dataset, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """Its batches are three of training and one of validation; what it did is no epoch."""
+    one = training(digits16)
+    epochs(one, 1)
+    state, history = one.state(), list(one.history)
+    hours = iter(range(100))
+    monkeypatch.setattr(training_module, "time", SimpleNamespace(time=lambda: next(hours), perf_counter=time.perf_counter))
+    one.deadline = batch - 1
+    with pytest.raises(OutOfTime):
+        one.run_epoch()
+    assert next(hours) == batch
+    assert one.history == history
+    assert any((value != state[key]).any() for key, value in one.state().items())
+    # As a worker does.
+    monkeypatch.undo()
+    one.deadline = time.time() + 1000
+    one.restore(state, history)
+    calm = training(digits16)
+    assert epochs(calm, 2)[1] == epochs(one, 1)[0]
 
 
 def test_all_of_the_state_is_needed(digits16: Dataset) -> None:

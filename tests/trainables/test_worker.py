@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +47,8 @@ def task_of(dataset: Dataset, folder: Path, trial: int = 0, reported: int = 0, *
         "dataset_folder": str(dataset.path),
         "bases": {},
         "checkpoints": str(folder),
+        "final": False,
+        "deadline": None,
         "cpus": 1,
         "gpus": 0,
     }
@@ -227,6 +231,111 @@ def test_what_fails_waits_for_a_step(task: Task) -> None:
     assert str(caught.value) == "a prepared data set must have a dataset.json, but 'none' has none: make it by `sweeps data`"
 
 
+AUTOKERAS: dict[str, Any] = {
+    "trainable": "autokeras_search",
+    "config": {"size": 16, "classes": 2, "images": 500, "max_parameters": 1000},
+}
+
+
+def test_what_is_too_big_is_told_and_not_stored(task: Task) -> None:
+    """The worker lives: it takes the next trial."""
+    given = {**task(), **AUTOKERAS}
+    worker = Worker(config=given)
+    # Two dense units for 6 x 6 x 64 numbers.
+    assert worker.step() == {"failed": "too big: 24,002 parameters, and max_parameters is 1,000"}
+    assert store_of(given).epochs() == []
+    assert worker.reset_config(task("second", trial=1)) is True
+    assert worker.step()["epoch"] == 1
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow names its own."""
+
+
+NO_MEMORY = "a smaller batch_size, or more memory a trial, may help"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MemoryError("no room"), f"out of memory: no room; {NO_MEMORY}"),
+        (ResourceExhaustedError("OOM when allocating\n  tensor  [[3]]"), f"out of memory: OOM when allocating tensor [[3]]; {NO_MEMORY}"),
+        (RuntimeError("RESOURCE_EXHAUSTED: of XLA's"), f"out of memory: RESOURCE_EXHAUSTED: of XLA's; {NO_MEMORY}"),
+        (MemoryError("x" * 1000), f"out of memory: {'x' * 200}; {NO_MEMORY}"),
+    ],
+    ids=["python", "tensorflow", "xla", "long"],
+)
+@pytest.mark.parametrize("method", ["__init__", "run_epoch"])
+def test_too_little_memory_is_told(task: Task, monkeypatch: pytest.MonkeyPatch, error: Exception, text: str, method: str) -> None:
+    def failing(*arguments: Any, **others: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(f"trainables.core.training.Training.{method}", failing)
+    worker = Worker(config=task())
+    assert worker.step() == {"failed": text}
+    assert worker.training is None
+    assert store_of(task()).epochs() == []
+
+
+def test_tensorflows_own_error_is_known_by_its_name() -> None:
+    import tensorflow as tf
+
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM")
+    assert worker_module.failure(error) == f"out of memory: OOM; {NO_MEMORY}"
+    assert worker_module.failure(tf.errors.InternalError(None, None, "OOM")) is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("another try may help"), OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_other_errors_are_the_workers(task: Task, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def failing(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("trainables.core.training.Training.run_epoch", failing)
+    with pytest.raises(type(error)) as caught:
+        Worker(config=task()).step()
+    assert caught.value is error
+
+
+def test_out_of_time(task: Task, expected: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of the second epoch: what it did of it is forgotten, and a later worker trains it whole."""
+    hours = iter(range(1, 100))
+    monkeypatch.setattr("trainables.core.training.time", SimpleNamespace(time=lambda: next(hours), perf_counter=time.perf_counter))
+    # Four batches and the time of its end are the first epoch's.
+    worker = Worker(config={**task(), "deadline": 7})
+    assert metrics(worker.step()) == expected[0]
+    assert worker.step() == {"out_of_time": True}
+    assert next(hours) == 8
+    assert worker.step() == {"out_of_time": True}
+    assert store_of(task()).epochs() == [1]
+    monkeypatch.undo()
+    later = Worker(config={**task(reported=1), "deadline": time.time() + 1000})
+    assert numbers(steps(later, 2)) == expected[1:]
+
+
+def test_without_a_deadline_no_time_is_too_late(task: Task, expected: list[dict[str, Any]]) -> None:
+    worker = Worker(config=task())
+    assert metrics(worker.step()) == expected[0]
+    assert worker.training
+    assert worker.training.deadline == float("inf")
+
+
+def test_a_final_fit(task: Task, digits16: Dataset) -> None:
+    """Its results have no figures of validation, and its best epoch is the newest: two more are kept beside it and the one before."""
+    given = {**task(), "final": True}
+    worker = Worker(config=given)
+    results = steps(worker, 5)
+    direct = training(digits16, final=True)
+    assert numbers(results) == [metrics(direct.run_epoch()) for _ in range(5)]
+    assert [(result["val_loss"], result["val_accuracy"]) for result in results] == [(None, None)] * 5
+    assert json.loads(json.dumps(results)) == results
+    assert store_of(given).epochs() == [2, 3, 4, 5]
+    assert best_epoch(results) == 5
+    # Interrupted, and its last epoch not reported.
+    again = Worker(config={**given, "reported": 4})
+    assert metrics(again.step()) == metrics(results[-1])
+    assert metrics(again.step()) == metrics(direct.run_epoch())
+
+
 def explosive(config: CnnConfig, class_count: int) -> keras.Model:
     """One step at a high rate, and e to the power of its outputs is more than float32 holds."""
     import keras
@@ -250,5 +359,5 @@ def test_divergence_is_told_and_not_stored(task: Task, monkeypatch: pytest.Monke
     trainable = Trainable(summary="it explodes", config=CnnConfig, build=explosive)
     monkeypatch.setattr(worker_module, "get_trainable", {"cnn": trainable}.__getitem__)
     given = task(learning_rate=10, batch_size=batch_size)
-    assert Worker(config=given).step() == {"diverged": problem}
+    assert Worker(config=given).step() == {"failed": problem}
     assert store_of(given).epochs() == []

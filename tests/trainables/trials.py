@@ -51,12 +51,12 @@ def warm() -> None:
 
 
 def training(dataset: Dataset, **settings: Any) -> Training:
-    """A `cnn` at its start: TINY but for these settings."""
+    """A `cnn` at its start: TINY but for these settings. (`final` is `Training`'s own.)"""
     warm()
     from trainables.core.training import Training
 
-    cnn = get_trainable("cnn")
-    return Training(cnn, cnn.config(**{**TINY, **settings}), dataset)
+    cnn, final = get_trainable("cnn"), settings.pop("final", False)
+    return Training(cnn, cnn.config(**{**TINY, **settings}), dataset, final=final)
 
 
 def trial_of(name: str, dataset: Dataset, base: keras.Model | None = None, **settings: Any) -> Training:
@@ -64,8 +64,8 @@ def trial_of(name: str, dataset: Dataset, base: keras.Model | None = None, **set
     warm()
     from trainables.core.training import Training
 
-    trainable = get_trainable(name)
-    return Training(trainable, trainable.config(size=dataset.images.shape[1], **settings), dataset, base)
+    trainable, final = get_trainable(name), settings.pop("final", False)
+    return Training(trainable, trainable.config(size=dataset.images.shape[1], **settings), dataset, base, final=final)
 
 
 def shapes(layers: list[Any]) -> list[tuple[str, tuple[int, ...], int]]:

@@ -6,7 +6,6 @@ model is read, labels that come back as strings, and what its tuner keeps in fil
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,11 +61,9 @@ def populate(oracle: GreedyOracle, seed: int, trial: int) -> dict[str, Any] | No
     """The values of the next network; None when the searcher finds none that is new.
 
     It draws the part of the best network to change from NumPy's global generator, whatever its seed: seeded here by (seed, trial). May go when
-    `_select_hps` reads no `np.random`. Threads are named by a deprecated call: one warning a call. May go when KerasTuner is later than 1.4.8."""
+    `_select_hps` reads no `np.random`."""
     np.random.seed(np.random.SeedSequence((seed, trial)).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        values: dict[str, Any] | None = oracle.populate_space(str(trial))["values"]
+    values: dict[str, Any] | None = oracle.populate_space(str(trial))["values"]
     return values
 
 

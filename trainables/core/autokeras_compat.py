@@ -57,14 +57,16 @@ def _objective() -> Any:
     return Objective("val_accuracy", "max")
 
 
-def populate(oracle: GreedyOracle, seed: int, trial: int) -> dict[str, Any] | None:
-    """The values of the next network; None when the searcher finds none that is new.
+def populate(oracle: GreedyOracle, seed: int, trial: int, anew: bool = False) -> dict[str, Any]:
+    """The values of the next network. Where the searcher finds none that is new beside the best, and if `anew`, all of them are drawn.
 
     It draws the part of the best network to change from NumPy's global generator, whatever its seed: seeded here by (seed, trial). May go when
     `_select_hps` reads no `np.random`."""
     np.random.seed(np.random.SeedSequence((seed, trial)).generate_state(1)[0])
-    values: dict[str, Any] | None = oracle.populate_space(str(trial))["values"]
-    return values
+    values = None if anew else oracle.populate_space(str(trial))["values"]
+    if values is None:
+        values = oracle._generate_hp_values([parameter.name for parameter in oracle.hyperparameters.space])
+    return values or {}
 
 
 def remember(oracle: GreedyOracle, values: dict[str, Any]) -> bool:

@@ -12,8 +12,9 @@ from trainables.core.spaces import first_networks, network, training_of
 if TYPE_CHECKING:
     from keras_tuner import HyperParameters
 
-# Tries to find a network that has not been proposed.
+# Tries to find a network that has not been proposed: first beside the best, where in the end none is left, then anywhere.
 TRIES = 20
+BESIDE_THE_BEST = 10
 # Nothing that is varied depends on it.
 CLASSES = 10
 
@@ -46,7 +47,7 @@ class Oracle:
 
         for attempt in range(TRIES):
             hp = self.greedy.get_space()
-            hp.values = populate(self.greedy, self.seed, TRIES * trial + attempt) or {}
+            hp.values = populate(self.greedy, self.seed, TRIES * trial + attempt, anew=attempt >= BESIDE_THE_BEST)
             # A space of its own tells what this network asks for: AutoKeras' has values for blocks that it does not have.
             own = HyperParameters()
             own.values = dict(hp.values)

@@ -65,8 +65,10 @@ class Oracle:
         """The best validation accuracy of a network; None: it has none, and is not built upon."""
         from keras_tuner.engine.trial import Trial, TrialStatus
 
-        status = TrialStatus.FAILED if accuracy is None else TrialStatus.COMPLETED
-        ended = Trial(self.proposed[trial], trial_id=str(trial), status=status)
+        if accuracy is None:
+            # Where none has succeeded, a failed one that the searcher knows of is its best.
+            return
+        ended = Trial(self.proposed[trial], trial_id=str(trial), status=TrialStatus.COMPLETED)
         ended.score = accuracy
         self.greedy.trials[ended.trial_id] = ended
 

@@ -20,6 +20,7 @@ from sweeps.core.journal import Journal
 from sweeps.core.propose import proposer, trial_count
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import Row, RunState, Trial
+from trainables import get_trainable
 from trainables.core.selection import without_gain
 
 WINDOW = 4
@@ -35,6 +36,7 @@ class Decisions:
         self.count = trial_count(spec.sweep, spec.samples)
         self.proposer = proposer(spec.sweep, spec.seed)
         self.told: set[int] = set()
+        self.defaults = {name: field.default for name, field in get_trainable(spec.sweep.trainable).config.model_fields.items()}
         self._replay()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,6 +56,8 @@ class Decisions:
                 self._compare(row["trial"], {**now, "repeat_of": repeat_of}, {**row["config"], "repeat_of": row.get("repeat_of")})
 
     def _compare(self, index: int, now: Row, then: Row) -> None:
+        # A setting that came later than the run has its default there.
+        then = {**{key: default for key, default in self.defaults.items() if key in now}, **then}
         differing = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if differing:
             key = differing[0]

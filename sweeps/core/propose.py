@@ -104,10 +104,15 @@ class AutoKeras:
         import ray
 
         if self.oracle is None:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
             from trainables.core.oracle import Oracle
 
-            # On the driver's machine and in its room: it has nothing to do while networks train. Its end is the driver's end.
-            self.oracle = ray.remote(num_cpus=0)(Oracle).remote(self.sweep.config({}, self.seed).model_dump(), set(self.sweep.fixed))
+            # On the driver's machine, which has keras, and ends with the driver. It takes no core: it works while the driver waits for it.
+            # Ray's annotations lack this strategy.
+            here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            made = ray.remote(num_cpus=0, scheduling_strategy=here)(Oracle)
+            self.oracle = made.remote(self.sweep.config({}, self.seed).model_dump(), set(self.sweep.fixed))
         return ray.get(getattr(self.oracle, method).remote(*arguments))
 
 

@@ -118,6 +118,8 @@ class Sweep(BaseModel):
             )
         if self.space or self.known_points:
             raise BadInput("searcher 'autokeras' has a space of its own, but `space` or `known_points` are given: leave them out")
+        if "hyperparameters" in self.fixed:
+            raise BadInput("searcher 'autokeras' gives the hyperparameters, but they are fixed: leave them out, or use another searcher")
 
     def _check_known_points(self, seed: int) -> None:
         if self.known_points and self.searcher == "grid":

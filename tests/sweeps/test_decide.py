@@ -186,6 +186,18 @@ def test_a_search_that_does_not_repeat_itself_is_refused(tmp_path: Path) -> None
         Decisions(made, open_journal(tmp_path, made))
 
 
+def test_a_run_that_is_older_than_a_setting_is_gone_on_with(tmp_path: Path) -> None:
+    made = spec()
+    work(tmp_path, made, 1, 3)
+    file = tmp_path / "run" / "journal.jsonl"
+    file.write_text(file.read_text().replace('"patience":null,', ""))
+    assert "patience" not in Decisions(made, open_journal(tmp_path, made)).state.trials[1].config
+    # Had it another value then, it is not the same search.
+    file.write_text(file.read_text().replace('"schedule":"constant",', '"schedule":"linear",'))
+    with pytest.raises(BadInput, match=r"but schedule of trial 1 of run came out as 'constant' instead of 'linear'"):
+        Decisions(made, open_journal(tmp_path, made))
+
+
 def test_a_failed_trial_is_neither_best_nor_a_peer(tmp_path: Path) -> None:
     made = spec()
     journal = open_journal(tmp_path, made)

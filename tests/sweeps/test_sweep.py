@@ -79,6 +79,10 @@ def test_a_sweep_is_stored_and_read_whole() -> None:
             {"searcher": "autokeras", "trainable": "autokeras_search", "space": {}, "known_points": ({},)},
             "searcher 'autokeras' has a space of its own, but `space` or `known_points` are given: leave them out",
         ),
+        (
+            {"searcher": "autokeras", "trainable": "autokeras_search", "space": {}, "fixed": {"hyperparameters": {"learning_rate": 0.1}}},
+            "searcher 'autokeras' gives the hyperparameters, but they are fixed: leave them out, or use another searcher",
+        ),
     ],
 )
 def test_an_impossible_trial_is_refused(changes: dict[str, Any], text: str) -> None:

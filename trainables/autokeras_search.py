@@ -41,19 +41,38 @@ class AutoKerasConfig(TrainConfig):
 
 
 def build(config: AutoKerasConfig, class_count: int) -> keras.Model:
-    """The candidate's network; TrialFailure when it is too big."""
+    """The candidate's network; TrialFailure when it is too big, or is to start from ImageNet's weights and those cannot be downloaded."""
+    try:
+        model = _network(config, class_count)
+    except Exception as error:
+        # Keras raises a bare one.
+        if "URL fetch failure" not in str(error):
+            raise
+        raise TrialFailure(f"no ImageNet weights: {' '.join(str(error).split())[:200]}") from None
+    if config.max_parameters is not None and (count := model.count_params()) > config.max_parameters:
+        raise TrialFailure(f"too big: {count:,} parameters, and max_parameters is {config.max_parameters:,}")
+    return model
+
+
+def bare(config: AutoKerasConfig, class_count: int) -> keras.Model:
+    """The same with random weights."""
+    from trainables.core.autokeras_compat import without_downloads
+
+    with without_downloads():
+        return _network(config, class_count)
+
+
+def _network(config: AutoKerasConfig, class_count: int) -> keras.Model:
     from keras_tuner import HyperParameters
 
     hp = HyperParameters()
     hp.values = dict(config.hyperparameters or first_networks(config.space)[0])
-    model = network(hp, config.space, config.size, class_count)
-    if config.max_parameters is not None and (count := model.count_params()) > config.max_parameters:
-        raise TrialFailure(f"too big: {count:,} parameters, and max_parameters is {config.max_parameters:,}")
-    return model
+    return network(hp, config.space, config.size, class_count)
 
 
 TRAINABLE = Trainable(
     summary="a network that an AutoKeras search proposes; sweep autokeras searches",
     config=AutoKerasConfig,
     build=build,
+    bare=bare,
 )

@@ -186,6 +186,11 @@ def _on_base(row: Row) -> str:
     return f" on {base}{random_weights(row)}" if base else ""
 
 
+def _candidates(row: Row) -> int:
+    """Trials that the best was chosen from: not the final fits, one a seed."""
+    return int(row["trials"]) - (row["seeds"] or 1) * bool(row["final_of"])
+
+
 def _chosen_by(row: Row) -> str:
     return "mean validation accuracy" if (row["seeds"] or 1) > 1 else "validation accuracy"
 
@@ -199,7 +204,7 @@ def facts(row: Row) -> list[tuple[str, str]]:
             f"{row['trainable']}{_on_base(row)}, {count(row['parameters'])} parameters, {count(row['trainable_parameters'])} of them trained",
         ),
         ("data", f"{row['dataset']} {row['dataset_fingerprint']}{_first_classes(row)}"),
-        ("chosen by", f"{_chosen_by(row)}, of {count(row['trials'])} trial{'s' * (row['trials'] != 1)}; F1 is the weighted average"),
+        ("chosen by", f"{_chosen_by(row)}, of {count(_candidates(row))} trial{'s' * (_candidates(row) != 1)}; F1 is the weighted average"),
     ]
     if row["final_of"]:
         found.append(("final fit", f"of trial {row['final_of']} on train and validation, whose figure is of images that it has seen"))

@@ -45,7 +45,7 @@ Gpus = Annotated[float | None, typer.Option(help="GPUs a trial, or a part of one
 Storage = Annotated[str, typer.Option(help="folder or URI (s3://...) of the runs")]
 Results = Annotated[Path, typer.Option(help="folder of the Parquet tables")]
 Address = Annotated[str | None, typer.Option(help="of a running Ray cluster (auto); default: this machine alone")]
-TimeBudget = Annotated[str | None, typer.Option(help="wall time of the whole run over all its sessions: 90s, 20m, 3h")]
+TimeBudget = Annotated[str | None, typer.Option(help="wall time of the whole run over all its sessions: 90s, 20m, 3h; none: no limit")]
 Parallel = Annotated[int | None, typer.Option(help="trials at a time, at most; default: all there is room for, of autokeras one")]
 RunName = Annotated[str | None, typer.Option(help="name of the new run; default: sweep, data set and time")]
 

@@ -37,7 +37,9 @@ class Decisions:
         self.proposer = proposer(spec.sweep, spec.seed)
         self.told: set[int] = set()
         self.defaults = {name: field.default for name, field in get_trainable(spec.sweep.trainable).config.model_fields.items()}
-        self._replay()
+        # Of a finished run nothing will be asked.
+        if not finished(spec, self.state):
+            self._replay()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles whatever its searcher holds, for a restore that is never done here: the journal is the state.

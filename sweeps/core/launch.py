@@ -29,6 +29,8 @@ VERSIONS_OF = ("ray", "tensorflow", "keras", "autokeras", "keras-tuner", "hypero
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 # As many as `seed` of a trainable's settings allows.
 SEEDS = 2**32
+# For a sweep that has a time budget of its own.
+NO_BUDGET = "none"
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -85,7 +87,7 @@ def resolve(name: str, sweep: Sweep, options: RunOptions) -> Resolved:
     data = options.data or sweep.data
     size = sweep.config({}, options.seed).size
     check_source(data, size=size, root=options.data_root)
-    budget = sweep.time_budget if options.time_budget is None else options.time_budget
+    budget = sweep.time_budget if options.time_budget is None else None if options.time_budget == NO_BUDGET else options.time_budget
     return Resolved(
         name=name,
         sweep=sweep,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Console
@@ -107,7 +108,8 @@ def _expected(resolved: Resolved, options: RunOptions, trials: int, epochs: int)
         if seconds:
             mean = sum(seconds) / len(seconds)
             workers = min(state.sessions[-1]["workers"], trials, resolved.parallel or trials)
-            return f"at most about {duration(mean * epochs / workers)} of training on {workers} worker{'s' * (workers > 1)} ({mean:.2f} s an epoch, as measured in {name})"
+            at_most = min(mean * epochs / workers, resolved.time_budget_seconds or math.inf)
+            return f"at most about {duration(at_most)} of training on {workers} worker{'s' * (workers > 1)} ({mean:.2f} s an epoch, as measured in {name})"
     return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {options.storage} yet"
 
 

@@ -90,6 +90,7 @@ class AutoKeras:
     def __init__(self, sweep: Sweep, seed: int) -> None:
         self.sweep, self.seed = sweep, seed
         self.oracle: Any = None
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def ask(self, trial: int) -> Point:
         """A first network of the space, or the best so far with a part of it changed."""
@@ -103,17 +104,26 @@ class AutoKeras:
         # Imported here: only a run with this searcher needs that process.
         import ray
 
-        if self.oracle is None:
-            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        self.calls.append((method, arguments))
+        try:
+            self.oracle = self.oracle or self._started()
+            return ray.get(getattr(self.oracle, method).remote(*arguments))
+        except ray.exceptions.RayActorError:
+            # It is gone, by want of memory for one. What it was asked and told makes another the same.
+            self.oracle = self._started()
+            return [ray.get(getattr(self.oracle, name).remote(*given)) for name, given in self.calls][-1]
 
-            from trainables.core.oracle import Oracle
+    def _started(self) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-            # On the driver's machine, which has keras, and ends with the driver. It takes no core: it works while the driver waits for it.
-            # Ray's annotations lack this strategy.
-            here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-            made = ray.remote(num_cpus=0, scheduling_strategy=here)(Oracle)
-            self.oracle = made.remote(self.sweep.config({}, self.seed).model_dump(), set(self.sweep.fixed))
-        return ray.get(getattr(self.oracle, method).remote(*arguments))
+        from trainables.core.oracle import Oracle
+
+        # On the driver's machine, which has keras, and ends with the driver. It takes no core: it works while the driver waits for it.
+        # Ray's annotations lack this strategy.
+        here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        made = ray.remote(num_cpus=0, scheduling_strategy=here)(Oracle)
+        return made.remote(self.sweep.config({}, self.seed).model_dump(), set(self.sweep.fixed))
 
 
 class Tpe:

@@ -126,7 +126,7 @@ def _best_model(spec: RunSpec, state: RunState) -> Iterator[Row]:
         **_of_best_epoch(best),
         **(_evaluated(evaluation) if evaluation else {}),
         **_over_seeds(state),
-        **_published(spec, best),
+        **_published(spec, state, best),
         "study": spec.study,
         "part": spec.part,
         "fit_on": "train+validation" if best.final_of else "train",
@@ -139,13 +139,15 @@ def _best_model(spec: RunSpec, state: RunState) -> Iterator[Row]:
     }
 
 
-def _published(spec: RunSpec, best: Trial) -> Row:
+def _published(spec: RunSpec, state: RunState, best: Trial) -> Row:
     sweep = spec.sweep
     if sweep.published is not None:
         result: published.Result | None = published.named(sweep.trainable, sweep.published)
     else:
         defaults = {name: field.default for name, field in get_trainable(sweep.trainable).config.model_fields.items()}
-        result = published.closest(sweep.trainable, {**best.config, "data": spec.dataset}, defaults)
+        # Of a final fit the trial that it is of: its own epochs are those of that one's best.
+        of = state.trials[best.final_of] if best.final_of else best
+        result = published.closest(sweep.trainable, {**of.config, "data": spec.dataset}, defaults)
     return {"published_test_accuracy": result.test_accuracy, "published_setting": result.setting} if result else {}
 
 

@@ -152,7 +152,9 @@ def announcement(trial: Trial, of: Trial) -> str:
     """What a final fit will do, and how long that takes by the epochs of the trial that it is of."""
     seconds = fmean(result["epoch_seconds"] for result in of.epochs.values())
     epochs = trial.config["epochs"]
-    expected = seconds * epochs / (1 - trial.config["validation_fraction"])
+    validation = trial.config["validation_fraction"]
+    trained = (1 - validation) * trial.config["data_fraction"]
+    expected = seconds * epochs * (trained + validation) / trained
     return f"final fit of trial {of.trial_id} on train and validation: {epochs} epoch{'s' * (epochs > 1)}, about {duration(expected)}"
 
 
@@ -185,7 +187,12 @@ def pace(spec: RunSpec, state: RunState, total: int, now: float | None) -> str:
         return "starting" if now else "no epoch reported yet"
     text = f"{epochs} epochs in {duration(elapsed)}, {epochs / elapsed:.2f} epochs/s"
     expected = _expected_epochs(spec, state, total)
-    return f"{text}, about {duration(max(0, expected - epochs) * elapsed / epochs)} left" if expected else text
+    if not expected:
+        return text
+    left = max(0, expected - epochs) * elapsed / epochs
+    if spec.time_budget_seconds is not None:
+        left = min(left, max(0, spec.time_budget_seconds - elapsed))
+    return f"{text}, about {duration(left)} left"
 
 
 def _expected_epochs(spec: RunSpec, state: RunState, total: int) -> float | None:

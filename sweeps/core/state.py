@@ -117,6 +117,9 @@ class RunState:
             self.trials[row["trial"]].epochs[row["epoch"]] = row
         elif kind == "end":
             self.trials[row["trial"]].end = row
+        elif kind == "beat":
+            # Only its time counts.
+            pass
         elif kind == "evaluation":
             self.evaluations[row["trial"], row["epoch"]] = row
         else:

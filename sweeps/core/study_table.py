@@ -81,7 +81,7 @@ def _settings(row: Row) -> str:
 NARROW: dict[str, Callable[[Row], str]] = {
     "part": _name,
     "train": lambda row: _part(row, "train_accuracy"),
-    "val": lambda row: _part(row, "val_accuracy"),
+    "val": lambda row: _part(row, "val_accuracy") + "+" * (row.get("fit_on") == "train+validation"),
     "test": _test,
     "parameters": lambda row: _count(row, "parameters"),
     "published": _published,
@@ -99,7 +99,7 @@ WIDE: dict[str, Callable[[Row], str]] = {
 }
 FOOT = (
     "Accuracies are parts of 1; of several seeds the test accuracy is mean ± standard deviation (n), and train and validation are those of the stored "
-    "model. Published: the report's, on Tiny ImageNet. *: a base of random weights."
+    "model. Published: the report's, on Tiny ImageNet. *: a base of random weights. +: trained on, too."
 )
 
 

@@ -3,6 +3,7 @@ state is used."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from ray.tune.search import Searcher
 
 from sweeps.core.decide import Decisions, last_line, picked
 from sweeps.core.job import Job
+
+BEAT_SECONDS = 10
 
 
 class JournalSearcher(Searcher):
@@ -79,6 +82,13 @@ class JournalCallback(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also after a failure: a trial's starts less one are its restarts."""
         self.decisions[trial.config["run"]].journal.append("start", trial=trial.config["trial"])
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """What a kill takes of a time budget's account is no more than BEAT_SECONDS, however long epochs are."""
+        now = time.time()
+        for decisions in self.decisions.values():
+            if decisions.spec.time_budget_seconds is not None and now - (decisions.state.last_time or now) >= BEAT_SECONDS:
+                decisions.journal.append("beat")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Retries are used up."""

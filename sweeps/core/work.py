@@ -260,7 +260,8 @@ class Work:
         storage = RunStorage(options.storage, study.part_run(spec.study, part))
         if storage.exists():
             return self._open(storage, locks)
-        if part.time_budget_seconds is not None:
+        # A budget of the part's own is its alone.
+        if part.time_budget_seconds is not None and spec.options.time_budget is not None:
             part = replace(part, time_budget_seconds=max(1.0, part.time_budget_seconds - self._used(spec)))
         return self._start(part, options, locks, spec)
 

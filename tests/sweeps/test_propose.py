@@ -129,3 +129,22 @@ def test_autokeras_hears_the_journal_in_its_order_after_a_kill_anywhere(monkeypa
         again = here.work()
         assert again.proposer.heard == heard, rows  # type: ignore[attr-defined]
         assert here.outcome() == calm.outcome()
+
+
+@pytest.mark.usefixtures("ray")
+def test_autokeras_goes_on_when_its_process_is_gone() -> None:
+    import ray
+
+    made = Sweep(question="q", trainable="autokeras_search", searcher="autokeras", space={}, fixed={"size": 8})
+    calm, killed = proposer(made, 1), proposer(made, 1)
+    found = []
+    for each in (calm, killed):
+        assert isinstance(each, AutoKeras)
+        points = [each.ask(1), each.ask(2)]
+        each.tell(1, 0.5)
+        each.tell(2, None)
+        if each is killed:
+            ray.kill(each.oracle)
+        found.append([*points, each.ask(3), each.ask(4)])
+    assert found[0] == found[1]
+    assert found[0][2] != found[0][0]

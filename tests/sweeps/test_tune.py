@@ -15,7 +15,7 @@ from sweeps.core.decide import RESULT_KEYS, Decisions, last_line
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.storage import RunStorage
-from sweeps.core.tune import JournalCallback, JournalScheduler, JournalSearcher
+from sweeps.core.tune import BEAT_SECONDS, JournalCallback, JournalScheduler, JournalSearcher
 from tests.sweeps import runs
 
 
@@ -204,3 +204,14 @@ def test_side_by_side_each_row_goes_to_the_journal_of_its_run(tmp_path: Path) ->
 def test_last_line() -> None:
     assert last_line("a\n b \n\n") == "b"
     assert last_line("\n") == "unknown error"
+
+
+def test_time_is_written_down_where_a_budget_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [a_job(tmp_path, "bound", time_budget_seconds=60.0), a_job(tmp_path, "free")]
+    began = jobs[0].state.last_time or 0.0
+    callback = JournalCallback(jobs)
+    for seconds in (0.0, BEAT_SECONDS - 0.1, BEAT_SECONDS, BEAT_SECONDS + 1, 2 * BEAT_SECONDS):
+        monkeypatch.setattr("time.time", lambda now=began + seconds: now)
+        callback.on_step_end(1, [])
+    assert [kinds(job) for job in jobs] == [["session", "beat", "beat"], ["session"]]
+    assert Journal(jobs[0].storage).state.elapsed_seconds == pytest.approx(2 * BEAT_SECONDS)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.trainables.trials import warm
-from trainables.core.autokeras_compat import greedy_oracle, numbered_from_one, populate, remember
+from trainables.core.autokeras_compat import greedy_oracle, numbered_from_one, populate, without_downloads
 
 if TYPE_CHECKING:
     from autokeras.tuners.greedy import GreedyOracle
@@ -136,17 +136,28 @@ def test_all_is_drawn_anew() -> None:
     assert sum(changed) > 20
 
 
-def test_needed_the_first_networks_are_not_known_as_tried() -> None:
-    oracle = searcher(best=False)
-    assert [oracle.populate_space(str(n))["values"] for n in (1, 2)] == FIRST
-    assert oracle._tried_so_far == set()
+def pretrained() -> Any:
+    """A network of AutoKeras' that begins with ImageNet's weights."""
+    import autokeras
+    import keras
+    from keras_tuner import HyperParameters
+
+    hp = HyperParameters()
+    hp.values = {"block/version": "b0", "block/pretrained": True, "block/trainable": True, "block/imagenet_size": False}
+    images = keras.Input((32, 32, 3))
+    return keras.Model(images, autokeras.EfficientNetBlock(name="block").build(hp, [images]))
 
 
-def test_a_network_is_new_once() -> None:
-    oracle = searcher()
-    values: dict[str, Any] = {"a/b": 3, "d": 1}
-    assert [remember(oracle, values), remember(oracle, dict(reversed(values.items()))), remember(oracle, {**values, "d": 2})] == [
-        True,
-        False,
-        True,
-    ]
+def test_needed_applications_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    def nothing(*words: Any, **more: Any) -> None:
+        raise Exception("URL fetch failure on x: None -- no network")
+
+    monkeypatch.setattr(keras.src.applications.efficientnet.file_utils, "get_file", nothing)
+    with pytest.raises(Exception, match="URL fetch failure"):
+        pretrained()
+    with without_downloads():
+        assert pretrained().count_params() == 4_049_571
+    with pytest.raises(Exception, match="URL fetch failure"):
+        pretrained()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.trainables.trials import in_new_process, warm
-from trainables.autokeras_search import AutoKerasConfig, build
+from trainables.autokeras_search import AutoKerasConfig, bare, build
 from trainables.core import normalization
 from trainables.core.spaces import Space, first_networks
 from trainables.core.trainable import TrialFailure
@@ -79,6 +79,22 @@ found = [keras.models.load_model(path).predict_on_batch(images).tolist() for pat
 assert not [name for name in sys.modules if name.split(".")[0] in ("autokeras", "keras_tuner", "trainables")]
 print(json.dumps(found))
 """
+
+
+def test_without_a_network_a_pretrained_candidate_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    def nothing(*words: Any, **more: Any) -> None:
+        raise Exception("URL fetch failure on https://example.org/b7.h5: None -- no route")
+
+    monkeypatch.setattr(keras.src.applications.efficientnet.file_utils, "get_file", nothing)
+    values = {**first_networks("stock")[2], "image_block_1/efficient_net_block_1/version": "b0"}
+    config = AutoKerasConfig(space="stock", hyperparameters=values)
+    with pytest.raises(TrialFailure) as failed:
+        build(config, 10)
+    assert str(failed.value) == "no ImageNet weights: URL fetch failure on https://example.org/b7.h5: None -- no route"
+    # Its stored weights go into the same network, which needs none of ImageNet's.
+    assert bare(config, 10).count_params() == 4_049_571 + 7 + 1280 * 10 + 10
 
 
 def test_keras_alone_loads_what_is_saved(tmp_path: Path) -> None:

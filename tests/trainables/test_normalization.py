@@ -11,11 +11,12 @@ import pytest
 
 from data_prep import Dataset
 from tests.trainables.trials import assert_same_arrays, training, trial_of
-from trainables.autokeras_search import AutoKerasConfig, build
+from trainables.autokeras_search import AutoKerasConfig, bare, build
 from trainables.core import normalization
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.evaluation import load_model
 from trainables.core.normalization import CHUNK, adapt, statistics
+from trainables.core.spaces import first_networks
 
 STOCK: dict[str, Any] = {"space": "stock", "classes": 2}
 
@@ -117,3 +118,15 @@ def test_other_models_are_left_alone(digits8: Dataset, monkeypatch: pytest.Monke
     assert_same_arrays(cnn.state(), before)
     found = given(np.full((1, 8, 8, 3), 9, np.float32))
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found)[0, 0, 0], (9 - np.array([1, 2, 3])) / np.sqrt([4, 5, 6]), rtol=1e-6)
+
+
+def test_a_network_inside_keeps_its_own() -> None:
+    """EfficientNet's layer reads images that it has scaled to 0..1 itself."""
+    values = {**first_networks("stock")[2], "image_block_1/efficient_net_block_1/version": "b0"}
+    values |= {"image_block_1/efficient_net_block_1/imagenet_size": False, "image_block_1/augment": False}
+    model = bare(AutoKerasConfig(space="stock", hyperparameters=values), 2)
+    outer, inner = normalization._layers(model)
+    adapt(model, images_of(50, 32), np.arange(50))
+    assert float(keras.ops.convert_to_numpy(outer.adapt_mean).min()) > 10
+    assert keras.ops.convert_to_numpy(inner.adapt_mean).tolist() == [0, 0, 0]
+    assert keras.ops.convert_to_numpy(inner.adapt_variance).tolist() == [1, 1, 1]

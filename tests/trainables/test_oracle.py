@@ -213,8 +213,12 @@ def test_what_is_fixed_is_not_searched(fixed: list[str], searched: set[str], ans
         assert {"learning_rate", "optimizer"} & set(given["hyperparameters"]) == {"learning_rate", "optimizer"} - set(fixed)
 
 
-def test_weight_decay_comes_with_a_falling_rate(proposed: tuple[list[dict[str, Any]], list[list[Any]]]) -> None:
-    kinds = {each["hyperparameters"]["optimizer"]: (each["optimizer"], each["weight_decay"], each["schedule"]) for each in proposed[0]}
+def test_weight_decay_comes_with_a_falling_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    # All of each network is drawn, so that both optimizers come soon.
+    monkeypatch.setattr(module, "BESIDE_THE_BEST", 0)
+    oracle = oracle_of()
+    networks = [oracle.ask(trial) for trial in range(1, 13)]
+    kinds = {each["hyperparameters"]["optimizer"]: (each["optimizer"], each["weight_decay"], each["schedule"]) for each in networks}
     assert kinds == {"adam": ("adam", 0.0, "constant"), "adam_weight_decay": ("adam", 0.01, "linear")}
 
 

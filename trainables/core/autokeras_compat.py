@@ -7,8 +7,9 @@ model is read, labels that come back as strings, and what its tuner keeps in fil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +70,30 @@ def populate(oracle: GreedyOracle, seed: int, trial: int, anew: bool = False) ->
     return values or {}
 
 
-def remember(oracle: GreedyOracle, values: dict[str, Any]) -> bool:
-    """Have the searcher know a network as tried, and tell whether it was new.
+@contextmanager
+def without_downloads() -> Iterator[None]:
+    """Networks that AutoKeras builds here have random weights where it would download ImageNet's: to see what they ask for, or before their weights are
+    read from elsewhere.
 
-    It knows those that it generates by their values before the network is built, so not those of its first list, nor what building adds. May go when
-    a generated set of values is complete."""
-    digest = oracle._compute_values_hash(values)
-    new = digest not in oracle._tried_so_far
-    oracle._tried_so_far.add(digest)
-    return new
+    May go when its application blocks take the weights as an argument."""
+    from autokeras.blocks.basic import KerasApplicationBlock
+
+    build = KerasApplicationBlock.build
+
+    def bare(self: Any, hp: Any, inputs: Any = None) -> Any:
+        kept = self.models
+        self.models = {name: partial(_made, make) for name, make in kept.items()}
+        try:
+            return build(self, hp, inputs)
+        finally:
+            self.models = kept
+
+    KerasApplicationBlock.build = bare
+    try:
+        yield
+    finally:
+        KerasApplicationBlock.build = build
+
+
+def _made(make: Callable[..., Any], **arguments: Any) -> Any:
+    return make(**{**arguments, "weights": None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def load_model(stored: dict[str, Any]) -> keras.Model:
     from trainables.core.training import build_model, restore_variables
 
     trainable = get_trainable(stored["trainable"])
+    trainable = replace(trainable, build=trainable.bare or trainable.build)
     config = trainable.config(**stored["config"])
     model = build_model(trainable, config, stored["class_count"], opened(config, stored["bases"]))
     arrays, _ = CheckpointStore(stored["checkpoints"]).load(stored["epoch"])

@@ -16,11 +16,11 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Normalization]:
 
 
 def adapt(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> None:
-    """Give the layers that wait for data mean and variance of these rows of the images (uint8, N x H x W x C; axis -1).
+    """Give the layers of a network that wait for data mean and variance of these rows of the images (uint8, N x H x W x C; axis -1).
 
     Not by `layer.adapt`: that takes the images through tf.data, at once and as float32. It is right where such a layer reads the raw images, as in the
-    networks here."""
-    layers = list(_layers(model))
+    networks here; one inside a network of Keras' (EfficientNet) reads scaled ones, and has statistics of its own."""
+    layers = [layer for layer in _layers(model) if layer in model.layers]
     if not layers:
         return
     mean, variance = statistics(images, rows)

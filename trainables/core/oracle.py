@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from keras_tuner import HyperParameters
 
 # Tries to find a network that has not been proposed: first beside the best, where in the end none is left, then anywhere.
-TRIES = 20
-BESIDE_THE_BEST = 10
+TRIES = 200
+BESIDE_THE_BEST = 100
 # Nothing that is varied depends on it.
 CLASSES = 10
 
@@ -33,6 +33,7 @@ class Oracle:
         self.fixed = dict.fromkeys(fixed)
         self.greedy = greedy_oracle(first_networks(self.space), self.seed)
         self.proposed: dict[int, HyperParameters] = {}
+        self.asked: list[dict[str, Any]] = []
         # The space as far as a first network has it; each network adds what it is the first to have.
         hp = HyperParameters()
         self._build(hp)
@@ -43,23 +44,28 @@ class Oracle:
         training that are not fixed."""
         from keras_tuner import HyperParameters
 
-        from trainables.core.autokeras_compat import populate, remember
+        from trainables.core.autokeras_compat import populate
 
         for attempt in range(TRIES):
             hp = self.greedy.get_space()
             hp.values = populate(self.greedy, self.seed, TRIES * trial + attempt, anew=attempt >= BESIDE_THE_BEST)
-            # A space of its own tells what this network asks for: AutoKeras' has values for blocks that it does not have.
-            own = HyperParameters()
-            own.values = dict(hp.values)
-            training = self._build(own)
-            self.greedy.update_space(own)
-            hp.merge(own)
-            hp.values |= own.values
-            values = {parameter.name: own.values[parameter.name] for parameter in own.space}
-            if remember(self.greedy, values):
+            if not self._was_proposed(hp.values):
                 break
+        # A space of its own tells what this network asks for: AutoKeras' has values for blocks that it does not have.
+        own = HyperParameters()
+        own.values = dict(hp.values)
+        training = self._build(own)
+        self.greedy.update_space(own)
+        hp.merge(own)
+        hp.values |= own.values
+        values = {parameter.name: own.values[parameter.name] for parameter in own.space}
+        self.asked.append(values)
         self.proposed[trial] = hp
         return {"hyperparameters": values, **training}
+
+    def _was_proposed(self, values: dict[str, Any]) -> bool:
+        """Whether these values make a network that was proposed before: they are that one's wherever it asks for any."""
+        return any(all(values.get(name) == value for name, value in asked.items()) for asked in self.asked)
 
     def tell(self, trial: int, accuracy: float | None) -> None:
         """The best validation accuracy of a network; None: it has none, and is not built upon."""
@@ -76,6 +82,9 @@ class Oracle:
         """Build it only to see what it asks for."""
         import keras
 
+        from trainables.core.autokeras_compat import without_downloads
+
         keras.utils.clear_session()
-        network(hp, self.space, self.size, CLASSES)
+        with without_downloads():
+            network(hp, self.space, self.size, CLASSES)
         return training_of(hp, self.space, self.fixed)

@@ -34,6 +34,8 @@ class Trainable:
     summary: str
     config: type[TrainConfig]
     build: Callable[..., keras.Model]
+    # The same network where its weights are then read from elsewhere, if `build` would fetch some.
+    bare: Callable[..., keras.Model] | None = None
 
 
 def trainable_names() -> list[str]:

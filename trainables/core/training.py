@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep import Dataset
 from trainables.core import normalization
-from trainables.core.augmentation import augmented
+from trainables.core.augmentation import augmented, network_of
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.recipe import compile_model, plain_loss
 from trainables.core.schedule import rate
@@ -42,7 +42,7 @@ class Training:
         self.final = final
         self.rows = np.concatenate([self.split.train, self.split.validation]) if final else self.split.train
         self.model = build_model(trainable, config, class_count(config, dataset), base)
-        normalization.adapt(self.model, dataset.images, self.rows)
+        normalization.adapt(network_of(self.model, config.augmentation), dataset.images, self.rows)
         self.history: list[dict[str, Any]] = []
         self.deadline = math.inf
 

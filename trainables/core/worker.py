@@ -61,7 +61,7 @@ class Worker(tune.Trainable):
             return {"out_of_time": True}
         except Exception as error:
             self.training = None
-            if reason := failure(error):
+            if reason := failure(error, shared_gpu=0 < self.task["gpus"] < 1):
                 return {"failed": reason}
             raise
         self.sent += 1
@@ -112,10 +112,12 @@ class Worker(tune.Trainable):
         """Nothing: see `save_checkpoint`."""
 
 
-def failure(error: Exception) -> str | None:
-    """Why no worker can train the trial, in one line; None when another try may help."""
+def failure(error: Exception, shared_gpu: bool = False) -> str | None:
+    """Why no worker can train the trial, in one line; None when another try may help, as where other trials hold memory of the same GPU."""
     if isinstance(error, TrialFailure):
         return str(error)
+    if shared_gpu:
+        return None
     # By name: the back ends have exceptions of their own, TensorFlow's and XLA's are not to be imported for this.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error):
         return f"out of memory: {' '.join(str(error).split())[:200]}; a smaller batch_size, or more memory a trial, may help"

@@ -60,7 +60,7 @@ def _settings(spec: Row, row: Row) -> Row:
     sweep = spec.get("sweep", {})
     if sweep.get("searcher") == "autokeras":
         found = json.loads(row["config_json"])["hyperparameters"]
-        return {name.removeprefix(f"{IMAGES}/").removeprefix(f"{HEAD}/"): value for name, value in found.items()}
+        return {name.removeprefix(f"{IMAGES}/").replace(f"{HEAD}/", "head/"): value for name, value in found.items()}
     return {name: row.get(PARAMS + name) for name in sweep.get("space", {})}
 
 
@@ -207,7 +207,9 @@ def facts(row: Row) -> list[tuple[str, str]]:
         ("chosen by", f"{_chosen_by(row)}, of {count(_candidates(row))} trial{'s' * (_candidates(row) != 1)}; F1 is the weighted average"),
     ]
     if row["final_of"]:
-        found.append(("final fit", f"of trial {row['final_of']} on train and validation, whose figure is of images that it has seen"))
+        found.append(
+            ("final fit", f"trial {row['final_of']} once more, on train and validation: the figure of validation is of images seen")
+        )
     if (row["seeds"] or 1) > 1:
         found.append(("over seeds", f"test accuracy {_over_seeds(row)}" if row["test_accuracy_mean"] is not None else "not evaluated yet"))
     if not row["evaluated"]:

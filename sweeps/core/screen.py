@@ -38,16 +38,14 @@ class Screen:
     def __enter__(self) -> Screen:
         if self.live:
             self.live.start()
-        else:
-            self.lines.start()
+        self.lines.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop.set()
+        self.lines.join()
         if self.live:
             self.live.stop()
-        else:
-            self.stop.set()
-            self.lines.join()
 
     def _render(self) -> RenderableType:
         if len(self.runs) == 1:
@@ -74,12 +72,14 @@ class Screen:
             last = self.stop.wait(POLL_SECONDS)
             for spec, journal in self.runs:
                 prefix = f"{spec.part or spec.run}: " if len(self.runs) > 1 else ""
-                for text in _announcements(journal, announced):
-                    self.console.print(prefix + text, soft_wrap=True, highlight=False)
                 for index, trial in _ended(journal):
                     if (spec.run, index) not in shown:
                         shown.add((spec.run, index))
-                        self.console.print(prefix + line(spec, trial), soft_wrap=True, highlight=False)
+                        # The live screen shows the others; what failed is to be read when it has gone, too.
+                        if not self.live or trial.status == "failed":
+                            self.console.print(prefix + line(spec, trial), soft_wrap=True, highlight=False)
+                for text in _announcements(journal, announced):
+                    self.console.print(prefix + text, soft_wrap=True, highlight=False)
             if last:
                 return
 
@@ -119,7 +119,8 @@ def summary(spec: RunSpec, state: RunState) -> tuple[str, ...]:
 
 def line(spec: RunSpec, trial: Trial) -> str:
     """A trial that has ended, in one line."""
-    what = f"trial {trial.trial_id} {trial.status}: {point(spec, trial)}"
+    early = " (time budget)" if trial.end and trial.end["reason"] == "time budget" else ""
+    what = f"trial {trial.trial_id} {trial.status}{early}: {point(spec, trial)}"
     if trial.status == "failed":
         return f"{what}: {trial.error}"
     if not trial.best:
@@ -164,7 +165,7 @@ def _short(value: object) -> str:
 
 def overview(spec: RunSpec, state: RunState, now: float | None = None) -> list[RenderableType]:
     """Trials done of all, trials by state, best so far, speed and time left. `now` for a run that is working; None for one that may not be."""
-    total = total_trials(spec, state)
+    total = len(state.trials) if _time_is_up(spec, state, now) else total_trials(spec, state)
     ended = sum(trial.end is not None for trial in state.trials.values())
     progress = Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("trials"))
     progress.add_task(spec.run, total=total, completed=ended)
@@ -177,6 +178,12 @@ def overview(spec: RunSpec, state: RunState, now: float | None = None) -> list[R
         )
     parts += [announcement(trial, state.trials[trial.final_of]) for trial in state.trials.values() if trial.final_of and not trial.end]
     return parts
+
+
+def _time_is_up(spec: RunSpec, state: RunState, now: float | None) -> bool:
+    """Whether the time budget keeps further trials from coming."""
+    budget, elapsed = spec.time_budget_seconds, state.elapsed_seconds if now is None else state.elapsed_at(now)
+    return finished(spec, state) or (budget is not None and bool(state.trials) and elapsed >= budget)
 
 
 def pace(spec: RunSpec, state: RunState, total: int, now: float | None) -> str:

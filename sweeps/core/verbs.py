@@ -16,7 +16,7 @@ from sweeps.core.journal import read_state
 from sweeps.core.launch import RunOptions
 from sweeps.core.plan import show_plan
 from sweeps.core.report import REPORT, write_report
-from sweeps.core.screen import overview, runs_table, summary, trial_table
+from sweeps.core.screen import line, overview, runs_table, summary, trial_table
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, run_names
@@ -50,6 +50,9 @@ def status(name: str | None, storage_location: str, console: Console) -> None:
         for part in overview(spec, state):
             console.print(part)
         console.print(trial_table(spec, state, rows=50))
+        for trial in state.trials.values():
+            if trial.status == "failed":
+                console.print(line(spec, trial), soft_wrap=True)
         console.print(_standing(storage, spec, state) + ("" if finished(spec, state) else _cure(storage)), soft_wrap=True)
         return
     names = run_names(storage_location)

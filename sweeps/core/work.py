@@ -99,7 +99,12 @@ def _resume_run(storage: RunStorage, options: RunOptions, console: Console) -> O
     if finished(spec, state):
         # It may have been killed between its last row and its export.
         tables.export(spec, state, options.results)
-        console.print(f"{spec.run} is finished: nothing to do. `sweeps best {spec.run}` shows its best model.", soft_wrap=True)
+        then = (
+            f"`sweeps best {spec.run}` shows its best model"
+            if state.best_trial
+            else f"`sweeps status {spec.run}` shows why it has no model"
+        )
+        console.print(f"{spec.run} is finished: nothing to do. {then}.", soft_wrap=True)
         return _outcome([state])
     storage.check_writable()
     with cluster(options.address, spec.cpus_per_trial, spec.gpus_per_trial) as workers:
@@ -276,7 +281,7 @@ class Work:
             of.check_data(plan, dataset)
         started = time.monotonic()
         sources = bases.prepare_bases(plan, options, dataset, self.makers, self.console)
-        if plan.time_budget_seconds is not None:
+        if sources and plan.time_budget_seconds is not None:
             # The training of a base is part of the run's time.
             plan = replace(plan, time_budget_seconds=max(1.0, plan.time_budget_seconds - (time.monotonic() - started)))
         spec, storage = new_run(plan, options, dataset, lambda made: bases.store_bases(sources, made, plan, self.makers))

@@ -574,7 +574,7 @@ def test_while_the_final_fit_runs_the_best_is_the_searchs_own(results: Path) -> 
     assert "final fit" not in shown(results, "autokeras-1")
 
 
-FOUND = "dropout 0.25, block_type residual, learning_rate 0.0003, optimizer adam_weight_decay"
+FOUND = "head/dropout 0.25, block_type residual, learning_rate 0.0003, optimizer adam_weight_decay"
 
 
 def test_the_page_marks_figures_of_fitted_images(results: Path) -> None:
@@ -592,7 +592,7 @@ def test_the_screen_says_what_the_final_fit_is(results: Path) -> None:
     text = shown(results, "autokeras-1")
     assert max(map(len, text.splitlines())) <= 80
     words = " ".join(text.split())
-    assert "final fit of trial 00001 on train and validation, whose figure is of images that it has seen" in words
+    assert "trial 00001 once more, on train and validation: the figure of validation is of images seen" in words
     assert f"settings {FOUND}" in words
     assert "Best of autokeras-1: trial 00004, epoch 2" in words
     row = next(line for line in text.splitlines() if "validation" in line and "126" in line)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,7 +16,7 @@ from rich.console import Console
 from sweeps.core.decide import Decisions
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
-from sweeps.core.screen import Screen, announcement, line, overview, summary, trial_table
+from sweeps.core.screen import POLL_SECONDS, Screen, announcement, line, overview, summary, trial_table
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage
@@ -114,7 +117,7 @@ def test_lines_of_autokeras_trials() -> None:
         "val_accuracy 0.7000 at epoch 2, 3 of 1000 epochs",
         "trial 00002 failed: network=plain optimizer=adam learning_rate=0.01: "
         "too big: 24,105,960 parameters, and max_parameters is 1,000,000",
-        "trial 00003 stopped: network=plain parameters=110810 optimizer=adam learning_rate=0.01: val_accuracy 0.4000 at epoch 1, 1 of 1000 epochs",
+        "trial 00003 stopped (time budget): network=plain parameters=110810 optimizer=adam learning_rate=0.01: val_accuracy 0.4000 at epoch 1, 1 of 1000 epochs",
         "trial 00004 completed: final fit of trial 00001, 2 of 2 epochs",
     ]
 
@@ -195,3 +198,21 @@ def test_in_a_study_it_says_of_which_part_it_is(tmp_path: Path, monkeypatch: pyt
     named = {"run": "one.autokeras", "study": "one", "part": "autokeras"}
     spec_job = autokeras_job(tmp_path, runs.autokeras_journal(), **named)
     assert lines_shown([spec_job, job(tmp_path, "one.cnn", "one", 8)], [], monkeypatch) == [f"autokeras: {ANNOUNCED}"]
+
+
+def test_a_terminal_keeps_what_failed_and_what_follows(tmp_path: Path) -> None:
+    """The live table goes; these lines stay above it."""
+    made = runs.autokeras()
+    storage = RunStorage(str(tmp_path), made.run)
+    storage.create(made)
+    journal = Journal(storage)
+    one: Any = SimpleNamespace(spec=made, decisions=SimpleNamespace(journal=journal))
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, markup=False, highlight=False)
+    with Screen([one], console):
+        for row in runs.autokeras_journal():
+            journal.append(**{key: value for key, value in row.items() if key != "time"})
+        time.sleep(3 * POLL_SECONDS)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "trial 00002 failed: network=plain optimizer=adam learning_rate=0.01: too big: " in text
+    assert "final fit of trial 00001 on train and validation: 2 epochs" in text
+    assert "trial 00001 completed: " not in text, "it is in the table while that is shown"

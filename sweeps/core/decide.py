@@ -26,6 +26,8 @@ from trainables.core.selection import without_gain
 WINDOW = 4
 # Configurations that are trained again where a run has several seeds.
 REPEATED = 3
+# Whose versions suggestions depend on.
+DRAWN_BY = {"tpe": ("hyperopt",), "random": ("numpy",), "grid": ("numpy",), "autokeras": ("autokeras", "keras-tuner")}
 
 
 class Decisions:
@@ -63,9 +65,10 @@ class Decisions:
         differing = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if differing:
             key = differing[0]
+            versions = ", ".join(f"{name} {self.spec.versions.get(name)}" for name in DRAWN_BY[self.spec.sweep.searcher])
             raise BadInput(
                 f"a resumed search repeats its suggestions, but {key} of trial {index} of {self.spec.run} came out as {now.get(key)!r} instead "
-                f"of {then.get(key)!r}: install the versions that its run.json names (hyperopt {self.spec.versions.get('hyperopt')})"
+                f"of {then.get(key)!r}: install the versions that its run.json names ({versions})"
             )
 
     def settle(self) -> None:

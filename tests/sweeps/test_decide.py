@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from data_prep import BadInput
 from sweeps import Sweep, choice, uniform
-from sweeps.core.decide import REPEATED, WINDOW, Decisions, finished, is_rung, measured, promoted, total_trials
+from sweeps.core.decide import DRAWN_BY, REPEATED, WINDOW, Decisions, finished, is_rung, measured, promoted, total_trials
 from sweeps.core.journal import Journal
+from sweeps.core.launch import VERSIONS_OF
 from sweeps.core.spec import RunSpec
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
@@ -184,6 +185,12 @@ def test_a_search_that_does_not_repeat_itself_is_refused(tmp_path: Path) -> None
         match=r"^a resumed search repeats its suggestions, but dropout of trial 1 of run came out as 0\.25 instead of 0\.26: install the versions that its run\.json names",
     ):
         Decisions(made, open_journal(tmp_path, made))
+
+
+def test_the_versions_are_those_of_what_draws() -> None:
+    searchers = get_args(Sweep.model_fields["searcher"].annotation)
+    assert set(DRAWN_BY) == set(searchers)
+    assert {name for names in DRAWN_BY.values() for name in names} <= set(VERSIONS_OF), "run.json has them"
 
 
 def test_a_run_that_is_older_than_a_setting_is_gone_on_with(tmp_path: Path) -> None:

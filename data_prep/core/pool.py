@@ -7,12 +7,13 @@ an `if __name__` guard the copy calls `prepare` and waits for the lock its paren
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -75,6 +76,7 @@ def decode_files(files: Files, size: int, out: Path, advance: Advance) -> Skippe
             with ExitStack() as stack:
                 with _no_ctrl_c():
                     results = stack.enter_context(closing(parallel(jobs)))
+                    stack.callback(_drop_waiting)
                 for row, reasons in results:
                     skipped += reasons
                     advance(len(chunks.pop(row)))
@@ -89,6 +91,20 @@ def decode_files(files: Files, size: int, out: Path, advance: Advance) -> Skippe
                 # Idle ones would stay for 300 s; all is done, or given up.
                 get_reusable_executor(kill_workers=True).shutdown()
     return sorted(skipped)
+
+
+def _drop_waiting() -> None:
+    """Take the chunks that no worker has begun from the pool's queue, before the pool is ended.
+
+    loky (joblib 1.6) forgets them when it ends, and looks for them once more where a worker has just become free: the KeyError ends its thread, which
+    leaves a semaphore behind. May go when its `flag_executor_shutting_down` empties `work_ids_queue`."""
+    from joblib.externals.loky import reusable_executor
+
+    executor = reusable_executor._executor
+    if executor is not None:
+        with suppress(queue.Empty):
+            while True:
+                executor._work_ids.get(block=False)
 
 
 def cores() -> int:

@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -22,7 +23,8 @@ from data_prep import BadInput, open_dataset, prepare
 from data_prep.core import pool
 from data_prep.core import prepare as prepare_module
 from data_prep.core.dataset import Dataset
-from tests.data_prep.archives import make_tiny_imagenet
+from data_prep.core.source import Files
+from tests.data_prep.archives import jpeg, make_tiny_imagenet
 
 ROOT = Path(__file__).parents[2]
 many_cores = pytest.mark.skipif(pool.cores() < 2, reason="one core: it decodes in the process itself")
@@ -271,6 +273,34 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, at: str) -> None:
     assert "resource_tracker" not in errors, errors  # it warns of semaphores that were left
     assert output == ""  # a decoder that was started by half writes its traceback there
     assert folders(tmp_path / "data") == []
+
+
+@many_cores
+@pytest.mark.parametrize("cure", [True, False])
+def test_the_end_of_a_pool_with_a_free_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cure: bool) -> None:
+    """Chunks wait, and at the moment of the end there is room for one more. Without the cure loky's thread dies; when it does not, that may go."""
+    from joblib.externals.loky.process_executor import _ExecutorManagerThread
+
+    flag, died = _ExecutorManagerThread.flag_executor_shutting_down, []
+
+    def flag_and_free(self: Any) -> None:
+        flag(self)
+        self.call_queue.full = lambda: False
+
+    def interrupt(count: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_ExecutorManagerThread, "flag_executor_shutting_down", flag_and_free)
+    monkeypatch.setattr(threading, "excepthook", lambda problem: died.append(problem.exc_type))
+    if not cure:
+        monkeypatch.setattr(pool, "_drop_waiting", lambda: None)
+    (tmp_path / "one.jpeg").write_bytes(jpeg(np.random.default_rng(0), 256))
+    files = Files(tmp_path, ("one.jpeg",) * 20_000, np.zeros(20_000, np.int32), ("one",))
+    (tmp_path / "images.npy").touch()
+    with pytest.raises(KeyboardInterrupt):
+        pool.decode_files(files, 8, tmp_path / "images.npy", interrupt)
+    until(lambda: not any(isinstance(thread, _ExecutorManagerThread) for thread in threading.enumerate()), seconds=20)
+    assert died == ([] if cure else [KeyError])
 
 
 def test_ctrl_c_waits_until_the_decoders_are_started() -> None:

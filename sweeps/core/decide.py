@@ -173,6 +173,10 @@ class Decisions:
         if not self.state.trials[index].end:
             self.journal.append("end", trial=index, status="failed", reason="error", error=error)
 
+    def stage(self, index: int, progress: Row) -> None:
+        """Record how far a trial is with what comes before its first epoch."""
+        self.journal.append("stage", trial=index, **progress)
+
     def deadline(self, trial: Trial) -> float | None:
         """When the trial has to stop, within an epoch (Unix time, s); None: never."""
         budget = self.spec.time_budget_seconds

@@ -10,15 +10,17 @@ from sweeps.core.decide import Decisions
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage
+from trainables.core.features import CACHE_BYTES
 
 
 @dataclass(frozen=True)
 class Job:
-    """`dataset_folder` is where this machine has the run's data set."""
+    """`dataset_folder` is where this machine has the run's data set, `cache_bytes` the most that features of frozen layers may take beside it."""
 
     storage: RunStorage
     decisions: Decisions
     dataset_folder: str
+    cache_bytes: int = CACHE_BYTES
 
     @property
     def run(self) -> str:
@@ -41,6 +43,7 @@ class Job:
             "run": self.run,
             "trainable": self.spec.sweep.trainable,
             "dataset_folder": self.dataset_folder,
+            "cache_bytes": self.cache_bytes,
             "bases": base_files(self.spec, self.storage),
             "trial": trial.index,
             "config": trial.config,
@@ -53,4 +56,9 @@ class Job:
     def evaluation(self, trial: Trial) -> dict[str, Any]:
         """What `trainables.core.evaluation.evaluate` is given."""
         resources = {"cpus": self.spec.cpus_per_trial, "gpus": self.spec.gpus_per_trial}
-        return {**stored_model(self.spec, self.storage, trial), "dataset_folder": self.dataset_folder, **resources}
+        return {
+            **stored_model(self.spec, self.storage, trial),
+            "dataset_folder": self.dataset_folder,
+            "cache_bytes": self.cache_bytes,
+            **resources,
+        }

@@ -29,6 +29,7 @@ class Trial:
     final_of: int | None = None
     epochs: dict[int, Row] = field(default_factory=dict)
     starts: list[Row] = field(default_factory=list)
+    stages: list[Row] = field(default_factory=list)
     end: Row | None = None
 
     @property
@@ -110,8 +111,9 @@ class RunState:
                 if first is not None and first not in self.trials:
                     raise ValueError(f"there is no trial {first!r} to repeat")
             self.trials[row["trial"]] = Trial(row["trial"], row["config"], repeat_of, final_of)
-        elif kind == "start":
-            self.trials[row["trial"]].starts.append(row)
+        elif kind in ("start", "stage"):
+            trial = self.trials[row["trial"]]
+            (trial.starts if kind == "start" else trial.stages).append(row)
         elif kind == "result":
             _complete(row, (*EPOCH_METRICS, "stop"))
             self.trials[row["trial"]].epochs[row["epoch"]] = row

@@ -60,10 +60,13 @@ class JournalScheduler(FIFOScheduler):
         self.decisions = _by_run(jobs)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """An epoch of a trial, or why it cannot go on."""
+        """An epoch of a trial, a part of what comes before, or why it cannot go on."""
         decisions, index = self.decisions[trial.config["run"]], trial.config["trial"]
         stop = True
-        if "failed" in result:
+        if "stage" in result:
+            decisions.stage(index, {key: result[key] for key in ("stage", "images_done", "images_total", "computed", "bytes", "seconds")})
+            stop = False
+        elif "failed" in result:
             decisions.fail(index, result["failed"])
         elif "out_of_time" in result:
             decisions.end(index, "time budget")

@@ -58,7 +58,7 @@ def trained(digits16: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tupl
 @pytest.fixture(scope="module")
 def keras_file(trained: tuple[Training, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("file") / "mine.keras"
-    trained[0].model.layers[-1].save(path)
+    trained[0].network.save(path)
     return str(path)
 
 
@@ -70,7 +70,7 @@ def test_from_a_trial_or_a_file(trained: tuple[Training, dict[str, Any]], keras_
     assert {key: facts[key] for key in ("layers", "parameters")} == {"layers": 24, "parameters": 288_800}
     assert set(facts) == {"file", "sha256", "layers", "parameters"}
     base = open_stored(facts, tmp_path / "bases", "cifar10")
-    expected = features(trained[0].model.layers[-1]).predict_on_batch(raw(16))
+    expected = features(trained[0].network).predict_on_batch(raw(16))
     np.testing.assert_array_equal(base.predict_on_batch(raw(16)), expected)
     assert not base.compiled
     # It starts a trial.
@@ -95,7 +95,7 @@ def test_from_a_trial_on_a_base(digits16: Dataset, trained: tuple[Training, dict
     facts = store({"base": "a-run", "size": 16, "folder": str(tmp_path / "second"), "model": given})
     base = open_stored(facts, tmp_path / "second", "a-run")
     assert facts["parameters"] == 288_800
-    expected = features(trained[0].model.layers[-1]).predict_on_batch(raw(16))
+    expected = features(trained[0].network).predict_on_batch(raw(16))
     np.testing.assert_allclose(base.predict_on_batch(raw(16)), expected, atol=1e-6)
 
 

@@ -166,7 +166,7 @@ def test_evaluate_some_classes(digits16: Dataset, tmp_path: Path) -> None:
     }
     assert [row["name"] for row in found["classes"]] == ["0", "1", "2"]
     assert {measured["top5_accuracy"] for measured in found["splits"].values()} == {1.0}
-    predicted = set(predict(one.model, digits16.images, rows.test).argmax(axis=1).tolist())
+    predicted = set(predict(one.model, digits16.images.__getitem__, rows.test).argmax(axis=1).tolist())
     assert 0 < len(predicted) < 3
     for row in found["classes"]:
         assert (row["precision"] > 0) == (row["recall"] > 0) == (row["f1"] > 0) == (row["class"] in predicted)
@@ -181,7 +181,7 @@ def test_overfitted_loss_is_the_one_of_training(digits16: Dataset, tmp_path: Pat
     kernel.assign(kernel * 30)
     CheckpointStore(str(tmp_path)).save(one.state(), one.history, 1)
     rows = one.split.validation
-    own = predict(one.model, digits16.images, rows)[np.arange(len(rows)), digits16.labels[rows]]
+    own = predict(one.model, digits16.images.__getitem__, rows)[np.arange(len(rows)), digits16.labels[rows]]
     assert np.finfo(np.float32).tiny < own.min() < 1e-7
     found = evaluate(task(digits16, str(tmp_path), epoch=1))
     assert found["splits"]["validation"]["loss"] == pytest.approx(one._validate()["loss"], rel=1e-4)
@@ -244,7 +244,7 @@ def test_any_keras_loads_what_is_saved(digits16: Dataset, with_recipe: tuple[Tra
     np.save(tmp_path / "images.npy", images)
     names, count, found, direct, before, ours = in_new_process(BY_ANY_KERAS, str(tmp_path / "model.keras"), str(tmp_path / "images.npy"))
     assert not any(name.startswith("Random") for name in names)
-    assert count == one.model.count_params()
+    assert count == one.network.count_params()
     expected = one.model.predict_on_batch(images)
     for probabilities in found:
         np.testing.assert_allclose(probabilities, expected, atol=1e-6)
@@ -262,4 +262,6 @@ def test_predict_in_parts(digits16: Dataset, trial: tuple[str, list[dict[str, An
     """More rows than a batch of evaluation, in the order asked for."""
     model = load_model(task(digits16, trial[0], epoch=5))
     rows = np.random.default_rng(0).permutation(len(digits16.labels))[:600]
-    np.testing.assert_allclose(predict(model, digits16.images, rows), model.predict(digits16.images[rows], verbose=0), atol=1e-6)
+    np.testing.assert_allclose(
+        predict(model, digits16.images.__getitem__, rows), model.predict(digits16.images[rows], verbose=0), atol=1e-6
+    )

@@ -156,7 +156,7 @@ def test_cut_after_the_last_feature_map(learnt: keras.Model) -> None:
 def test_a_trained_trial_is_a_base(digits16: Dataset, base: keras.Model, images: np.ndarray) -> None:
     """Also one that started from a base itself, and stands behind augmentation."""
     one = trial_of("fine_tune", digits16, base, classes=2, images=300, augmentation="flip")
-    part = features(one.model.layers[-1])
+    part = features(one.network)
     np.testing.assert_allclose(output(part, images, training=False), output(base, images, training=False), atol=1e-6)
     # The frozen spatial dropouts are gone.
     assert len(counted_layers(part)) == 22

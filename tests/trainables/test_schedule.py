@@ -62,9 +62,9 @@ def test_training_follows_it(digits16: Dataset, schedule: Any, monkeypatch: pyte
     used: list[float] = []
     gather = one.gather
 
-    def gathering(rows: np.ndarray) -> Any:
+    def gathering(rows: np.ndarray, epoch: int | None = None) -> Any:
         used.append(float(keras.ops.convert_to_numpy(one.model.optimizer.learning_rate)))
-        return gather(rows)
+        return gather(rows, epoch)
 
     monkeypatch.setattr(one, "gather", gathering)
     told = [one.run_epoch()["learning_rate"] for _ in range(2)]
@@ -85,7 +85,7 @@ def test_a_rate_of_zero_would_not_train(digits16: Dataset, monkeypatch: pytest.M
     before = one.state()
     monkeypatch.setattr(module, "rate", lambda *_: 0.0)
     one.run_epoch()
-    weights = [f"model/{n:04d}" for n, variable in enumerate(one.model.variables) if variable.trainable]
+    weights = [f"model/{n:04d}" for n, variable in enumerate(one.graph.state) if variable.trainable]
     after = one.state()
     assert len(weights) == 14
     for key in weights:

@@ -31,9 +31,9 @@ def orders_of(one: Training, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray
     orders: list[np.ndarray] = []
     gather, train = one.gather, one.train
 
-    def collecting(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def collecting(rows: np.ndarray, epoch: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         orders[-1] = np.concatenate([orders[-1], rows])
-        return gather(rows)
+        return gather(rows, epoch)
 
     def train_collecting(epoch: int, rows: np.ndarray) -> dict[str, float]:
         orders.append(np.empty(0, np.int64))

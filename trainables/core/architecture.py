@@ -28,7 +28,7 @@ class _Reading:
         self.counted: set[int] = set()
 
     def read(self, model: Any) -> list[Row]:
-        if _graph(model) is None:
+        if graph_of(model) is None:
             for layer in model.layers:
                 self._add(layer, layer.name, None, [])
         else:
@@ -37,17 +37,17 @@ class _Reading:
 
     def _walk(self, model: Any, sources: list[str] | None, prefix: str) -> list[str]:
         """Add the layers of a model that reads the outputs of `sources` (None: it is the outermost); the names of those that give its outputs."""
-        graph = _graph(model)
+        graph = graph_of(model)
         made = {id(tensor): name for tensor, name in zip(graph.inputs, sources or (), strict=bool(sources))}
         calls: dict[int, int] = {}
-        for node in _nodes(graph):
+        for node in nodes_of(graph):
             if node.is_input and sources is not None:
                 continue
             layer = node.operation
             calls[id(layer)] = call = calls.get(id(layer), 0) + 1
             name = f"{prefix}{layer.name}{f':{call}' if call > 1 else ''}"
             inputs = [made[id(tensor)] for tensor in node.input_tensors]
-            inner = _graph(layer)
+            inner = graph_of(layer)
             if inner is not None and len(inner.inputs) == len(inputs):
                 outputs = self._walk(layer, inputs, f"{name}/")
             else:
@@ -80,13 +80,13 @@ def _written(shape: tuple[int | None, ...]) -> str:
 # Keras gives a graph's calls to nobody else: what its own `plot_model` reads is read here, and the tests hold it to `model.layers` and `count_params`.
 
 
-def _graph(layer: Any) -> Any:
+def graph_of(layer: Any) -> Any:
     """The graph of a functional or sequential model; None where a layer has none."""
     found = getattr(layer, "_functional", None) or layer
     return found if hasattr(found, "_nodes_by_depth") else None
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def nodes_of(graph: Any) -> Iterator[Any]:
     """The calls of a graph's layers, inputs first, in the order of `model.layers`."""
     position = {id(layer): n for n, layer in enumerate(graph.operations)}
     for depth in sorted(graph._nodes_by_depth, reverse=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from data_prep import open_dataset
 from trainables.core.architecture import layers
 from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
-from trainables.core.config import split_of
+from trainables.core.config import TrainConfig, split_of
 from trainables.core.devices import claim
+from trainables.core.features import feature_folder
 from trainables.core.trainable import get_trainable
 
 if TYPE_CHECKING:
@@ -31,25 +33,24 @@ def load_model(stored: dict[str, Any]) -> keras.Model:
     `stored` says where it is: `trainable`, `config`, `class_count`, `bases` (of its run: see `bases.opened`), `checkpoints` (the trial's folder),
     `epoch`. OSError or ValueError when its checkpoint is missing or damaged."""
     from trainables.core import normalization
-    from trainables.core.augmentation import network_of
-    from trainables.core.recipe import compile_plain
-    from trainables.core.training import build_model, restore_variables
+    from trainables.core.recipe import compile_model, compile_plain
+    from trainables.core.training import build_network, changing_variables, restore_variables
 
     trainable = get_trainable(stored["trainable"])
     trainable = replace(trainable, build=trainable.bare or trainable.build)
     config = trainable.config(**stored["config"])
-    model = build_model(trainable, config, stored["class_count"], opened(config, stored["bases"]))
+    network = build_network(trainable, config, stored["class_count"], opened(config, stored["bases"]))
     arrays, _ = CheckpointStore(stored["checkpoints"]).load(stored["epoch"])
-    restore_variables(model.variables, arrays, "model")
-    restore_variables(model.optimizer.variables, arrays, "optimizer")
-    normalization.finalize(model)
-    network = network_of(model, config.augmentation)
-    compile_plain(network, model.optimizer)
+    restore_variables(changing_variables(network), arrays, "model")
+    compile_model(network, config)
+    restore_variables(network.optimizer.variables, arrays, "optimizer")
+    normalization.finalize(network)
+    compile_plain(network, network.optimizer)
     return network
 
 
 def evaluate(task: dict[str, Any]) -> dict[str, Any]:
-    """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`.
+    """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`, `cache_bytes` (of stored features).
 
     Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
     recall, f1), `classes` (of the test split: class, name, precision, recall, f1, support) and `layers` (see `architecture.layers`). The training
@@ -59,18 +60,38 @@ def evaluate(task: dict[str, Any]) -> dict[str, Any]:
     dataset = open_dataset(Path(task["dataset_folder"]))
     model = load_model(task)
     rows = split_of(config, dataset)
+    read = _reader(model, config, dataset, task.get("cache_bytes"))
     splits, probabilities = {}, np.empty((0, task["class_count"]))
     for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
-        probabilities = predict(model, dataset.images, part)
+        probabilities = read(name, part)
         splits[name] = measure(probabilities, dataset.labels[part])
     return {"splits": splits, **_class_report(probabilities, dataset, rows.test, task["class_count"]), "layers": layers(model)}
 
 
-def predict(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Class probabilities (N x classes, float32) of these rows of the images."""
+def _reader(model: keras.Model, config: TrainConfig, dataset: Dataset, cache_bytes: int | None) -> Callable[[str, np.ndarray], np.ndarray]:
+    """What gives the class probabilities of rows of a part of the split: of stored features where the trial was trained on these."""
+    from trainables.core.inputs import FeatureCache, StoredInputs, usable_cut
+
+    cache = FeatureCache(feature_folder(dataset), cache_bytes) if cache_bytes is not None else None
+    found = usable_cut(model, config, cache)
+    if cache is None or found is None:
+        return lambda part, rows: predict(model, dataset.images.__getitem__, rows)
+    stored = StoredInputs(found, config, dataset, cache)
+
+    def read(part: str, rows: np.ndarray) -> np.ndarray:
+        stored.want(part)
+        while stored.missing:
+            stored.prepare()
+        return predict(found.tail, lambda some: stored.gather(some, (part,)), rows)
+
+    return read
+
+
+def predict(model: keras.Model, gather: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Class probabilities (N x classes, float32) of what `gather` gives for these rows."""
     from trainables.core.training import EVALUATION_BATCH, batches
 
-    return np.concatenate([model.predict_on_batch(images[part]) for part in batches(rows, EVALUATION_BATCH)])
+    return np.concatenate([model.predict_on_batch(gather(part)) for part in batches(rows, EVALUATION_BATCH)])
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:

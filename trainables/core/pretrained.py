@@ -7,8 +7,7 @@ loses them. And each base wants its own scaling, which is part of it here: it ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +35,18 @@ class PretrainedConfig(TrainConfig):
         IMAGENET,
         min_length=1,
         description="of vgg16 and inception: imagenet (downloaded once by Keras), random, imagenet-or-random (what can be had), or a file without the top",
+    )
+
+    features: Literal["float16", "float32", "off"] = Field(
+        "float16",
+        description="of frozen layers: computed once, kept on the disk as numbers of this kind and shared by trials; off: in every epoch. (float32 where "
+        "float16 cannot hold them; augmented images have none)",
+    )
+    views: int | None = Field(
+        None,
+        ge=1,
+        le=1_000,
+        description="with augmentation: features of so many augmented views of each image are kept, a view an epoch in turn",
     )
 
     @model_validator(mode="after")
@@ -82,18 +93,20 @@ def features(model: keras.Model) -> keras.Model:
     Networks inside it are taken apart into their layers, so that these can be counted and frozen; ValueError when that cannot be done."""
     import keras
 
+    from trainables.core.rewire import through
+
     maps: list[Any] = []
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, keras.Model):
-            return _through(layer, args[0], call)
+            return through(layer, args[0], call)
         output = layer(*args, **kwargs)
         if len(getattr(output, "shape", ())) == 4 and not isinstance(layer, keras.layers.Rescaling):
             maps.append(output)
         return output
 
     images = keras.Input(model.inputs[0].shape[1:])
-    _through(model, images, call)
+    through(model, images, call)
     if not maps:
         raise ValueError("a base is a network with feature maps (N x H x W x C), but this one has none")
     return keras.Model(images, maps[-1])
@@ -112,6 +125,8 @@ def start_from(base: keras.Model, size: int, unfrozen_layers: int = 0) -> keras.
     It shares the weights of `base`. ValueError when it has fewer layers, or does not take images of that size."""
     import keras
 
+    from trainables.core.rewire import is_noise, through
+
     counted = counted_layers(base)
     if unfrozen_layers > len(counted):
         raise ValueError(f"unfrozen_layers is at most the {len(counted)} layers of the base, but got {unfrozen_layers}")
@@ -120,37 +135,7 @@ def start_from(base: keras.Model, size: int, unfrozen_layers: int = 0) -> keras.
         layer.trainable = id(layer) in trainable
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return args[0] if id(layer) not in trainable and _is_noise(layer) else layer(*args, **kwargs)
+        return args[0] if id(layer) not in trainable and is_noise(layer) else layer(*args, **kwargs)
 
     images = keras.Input((size, size, 3))
-    return keras.Model(images, _through(base, images, call))
-
-
-def _is_noise(layer: Any) -> bool:
-    """Whether all that it does, it does in training: dropout, noise, augmentation."""
-    # By name: Keras has no class for these alone. RandomCrop crops to its centre otherwise, so it is not one of them.
-    kinds = [kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith("keras.")]
-    noisy = any(kind.endswith(("Dropout", "Noise", "Dropout1D", "Dropout2D", "Dropout3D")) or kind.startswith("Random") for kind in kinds)
-    return noisy and "RandomCrop" not in kinds
-
-
-def _through(model: keras.Model, images: Any, call: Callable[..., Any]) -> Any:
-    """What `images` become in the same layers, each called by `call(layer, *tensors)`."""
-    import keras
-
-    if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
-        raise ValueError(f"a base is made of layers, from one tensor to one, but {model.name!r} in it is not")
-    # The model's layers as a graph (a Sequential is only a list of them), and a mark at its end: of a network inside another, what
-    # `clone_model` gives is not connected to `images`.
-    end = keras.layers.Identity()
-    graph = keras.Model(model.inputs[0], end(model.outputs[0]))
-    results: list[Any] = []
-
-    def marked(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if layer is not end:
-            return call(layer, *args, **kwargs)
-        results.append(args[0])
-        return args[0]
-
-    keras.models.clone_model(graph, input_tensors=images, clone_function=lambda layer: layer, call_function=marked)
-    return results[0]
+    return keras.Model(images, through(base, images, call))

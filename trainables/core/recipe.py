@@ -23,6 +23,26 @@ def compile_model(model: keras.Model, config: TrainConfig) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
+def vary(optimizer: keras.optimizers.Optimizer) -> None:
+    """Make its weight decay a variable, as its learning rate is one: one program serves all values. (What is saved as a model has none of this.)"""
+    if optimizer.weight_decay is not None:
+        optimizer.weight_decay = keras.Variable(optimizer.weight_decay, trainable=False, name="weight_decay")
+
+
+def begin(optimizer: keras.optimizers.Optimizer, config: TrainConfig) -> None:
+    """Set it to the first step of the settings."""
+    for variable in plain_variables(optimizer):
+        variable.assign(keras.ops.zeros_like(variable))
+    optimizer.learning_rate = config.learning_rate
+    if optimizer.weight_decay is not None:
+        optimizer.weight_decay.assign(config.weight_decay)
+
+
+def plain_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Those that it had before `vary`."""
+    return [variable for variable in optimizer.variables if variable is not optimizer.weight_decay]
+
+
 def compile_plain(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Compile it with this optimizer, and with what any Keras loads: no loss of ours."""
     model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -12,9 +12,12 @@ import numpy as np
 
 from data_prep import Dataset
 from trainables.core import normalization
-from trainables.core.augmentation import augmented, network_of
+from trainables.core.augmentation import augmented
 from trainables.core.config import TrainConfig, split_of
-from trainables.core.recipe import compile_model, plain_loss
+from trainables.core.cut import cut
+from trainables.core.graphs import Graphs
+from trainables.core.inputs import FeatureCache, StoredInputs, usable_cut, views_of
+from trainables.core.recipe import plain_loss, plain_variables
 from trainables.core.schedule import rate
 from trainables.core.steps import Batch, test_steps, train_steps
 from trainables.core.trainable import Trainable
@@ -31,20 +34,47 @@ class OutOfTime(Exception):
 class Training:
     """A trial's model, optimizer and place in its data. Equal settings, data and state give equal numbers, to the last bit on a CPU.
 
-    `final`: it trains on the validation images, too, and so has no figures of them."""
+    `final`: it trains on the validation images, too, and so has no figures of them. `graphs`: compiled networks of earlier trials of this process;
+    `cache`: where features of frozen layers are kept (None: these layers run in every epoch)."""
 
-    def __init__(
-        self, trainable: Trainable, config: TrainConfig, dataset: Dataset, base: keras.Model | None = None, *, final: bool = False
+    def __init__(  # noqa: PLR0913 - what it is, and what it may share
+        self,
+        trainable: Trainable,
+        config: TrainConfig,
+        dataset: Dataset,
+        base: keras.Model | None = None,
+        *,
+        final: bool = False,
+        graphs: Graphs | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
         self.config = config
         self.dataset = dataset
         self.split = split_of(config, dataset)
         self.final = final
         self.rows = np.concatenate([self.split.train, self.split.validation]) if final else self.split.train
-        self.model = build_model(trainable, config, class_count(config, dataset), base)
-        normalization.adapt(network_of(self.model, config.augmentation), dataset.images, self.rows)
+        self.network = build_network(trainable, config, class_count(config, dataset), base)
+        normalization.adapt(self.network, dataset.images, self.rows)
+        found = usable_cut(self.network, config, cache)
+        self.stored = StoredInputs(found, config, dataset, cache) if found and cache else None
+        self._want()
+        # Of augmented images the features are stored as views.
+        trained = found.tail if found else augmented(self.network, config.augmentation)
+        own = set(map(id, self.network.variables))
+        state = [*changing_variables(self.network), *(variable for variable in trained.variables if id(variable) not in own)]
+        self.graph = (graphs or Graphs()).take(trained, state, config, first_batch=min(config.batch_size, len(self.rows)))
+        self.model = self.graph.model
         self.history: list[dict[str, Any]] = []
         self.deadline = math.inf
+
+    def _want(self) -> None:
+        if self.stored:
+            self.parts = ("train", "validation") if self.final else ("train",)
+            for part in self.parts:
+                for view in range(1, views_of(self.config) + 1) or (0,):
+                    self.stored.want(part, view)
+            if not self.final:
+                self.stored.want("validation")
 
     @property
     def epoch(self) -> int:
@@ -56,6 +86,8 @@ class Training:
         parts of 1 (training ones as seen during the epoch, with dropout and augmentation), the learning rate of the last step, times in s.
 
         OutOfTime at the first batch after `deadline` (Unix time, s): then the state is that of a part of an epoch, and of no further use."""
+        while self.stored and self.stored.missing:
+            self.stored.prepare()
         epoch, started = self.epoch + 1, time.perf_counter()
         train = self.train(epoch, self.rows)
         trained = time.perf_counter()
@@ -79,52 +111,60 @@ class Training:
         """Mean loss and accuracy of one pass over these rows, in the order that (seed, epoch) gives: equal after a resume."""
         order = np.random.default_rng((self.config.seed, epoch)).permutation(rows)
         parts = batches(order, self.config.batch_size)
-        if self.config.schedule == "constant":
-            return train_steps(self.model, map(self.gather, parts))
         return train_steps(self.model, self._scheduled(epoch, parts))
 
     def _scheduled(self, epoch: int, parts: list[np.ndarray]) -> Iterator[Batch]:
         """The batches, each after its learning rate was set."""
         before, steps = (epoch - 1) * len(parts), self.config.epochs * len(parts)
         for step, part in enumerate(parts, before):
-            self.model.optimizer.learning_rate = rate(self.config, step, steps)
-            yield self.gather(part)
+            if self.config.schedule != "constant":
+                self.model.optimizer.learning_rate = rate(self.config, step, steps)
+            yield self.gather(part, epoch)
 
     def _validate(self) -> dict[str, float]:
         return test_steps(self.model, map(self.gather, batches(self.split.validation, EVALUATION_BATCH)))
 
-    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images (uint8, N x H x W x 3) and labels (int32, N) of these rows, in memory."""
+    def gather(self, rows: np.ndarray, epoch: int | None = None) -> Batch:
+        """What the model reads for these rows, in memory (images: uint8, N x H x W x 3; or features), and their labels (int32, N); of rows for training
+        in that epoch."""
         if time.time() >= self.deadline:
             raise OutOfTime
-        return self.dataset.images[rows], self.dataset.labels[rows]
+        if not self.stored:
+            return self.dataset.images[rows], self.dataset.labels[rows]
+        views = views_of(self.config)
+        view = 1 + (epoch - 1) % views if epoch and views else 0
+        return self.stored.gather(rows, self.parts if epoch else ("validation",), view), self.dataset.labels[rows]
 
     def state(self) -> Arrays:
-        """Everything that later numbers depend on: all variables, the generators of dropout and augmentation among them (a `.keras` file lacks
-        those)."""
-        variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+        """Everything that later numbers depend on and training changes: variables, the generators of dropout and augmentation among them (a `.keras`
+        file lacks those)."""
+        variables = {"model": self.graph.state, "optimizer": plain_variables(self.model.optimizer)}
         return {f"{part}/{n:04d}": keras.ops.convert_to_numpy(variable) for part in variables for n, variable in enumerate(variables[part])}
 
     def restore(self, state: Arrays, history: list[dict[str, Any]]) -> None:
         """Go back to a stored state; ValueError when it is of another network."""
-        restore_variables(self.model.variables, state, "model")
-        restore_variables(self.model.optimizer.variables, state, "optimizer")
+        restore_variables(self.graph.state, state, "model")
+        restore_variables(plain_variables(self.model.optimizer), state, "optimizer")
         normalization.finalize(self.model)
         self.history = list(history)
 
 
-def build_model(trainable: Trainable, config: TrainConfig, classes: int, base: keras.Model | None = None) -> keras.Model:
-    """The trial's network behind its augmentation, compiled; its weights and generators are drawn from the trial's seed, those of a `base` kept."""
+def build_network(trainable: Trainable, config: TrainConfig, classes: int, base: keras.Model | None = None) -> keras.Model:
+    """The trial's network; its weights and generators are drawn from the trial's seed, those of a `base` kept."""
     keras.utils.set_random_seed(config.seed)
-    network = trainable.build(config, classes, base) if base is not None else trainable.build(config, classes)
-    model = augmented(network, config.augmentation)
-    compile_model(model, config)
-    return model
+    return trainable.build(config, classes, base) if base is not None else trainable.build(config, classes)
+
+
+def changing_variables(network: keras.Model) -> list[keras.Variable]:
+    """What training changes of a network, in a fixed order: all but its frozen part."""
+    found = cut(network)
+    frozen = set(map(id, found.frozen.variables)) if found else set()
+    return [variable for variable in network.variables if id(variable) not in frozen]
 
 
 def restore_variables(variables: list[keras.Variable], state: Arrays, part: str) -> None:
-    """Assign `part/0000`, `part/0001`, ... in order; ValueError when count or shapes differ."""
-    stored = [state[key] for key in sorted(state) if key.startswith(f"{part}/")]
+    """Assign `part/0000`, `part/0001`, ... in order; ValueError when count or shapes differ. Those of augmentation come last and may be left out."""
+    stored = [state[key] for key in sorted(state) if key.startswith(f"{part}/")][: len(variables)]
     if [value.shape for value in stored] != [tuple(variable.shape) for variable in variables]:
         raise ValueError(
             f"a checkpoint holds the variables of its own network, but its {part} variables differ in count or shape from the trial's"

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +20,43 @@ from data_prep import open_dataset
 from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.devices import claim, name_of_device
+from trainables.core.features import feature_folder
 from trainables.core.selection import best_epoch
 from trainables.core.trainable import TrialFailure, get_trainable
 
 if TYPE_CHECKING:
+    from trainables.core.graphs import Graphs
+    from trainables.core.inputs import FeatureCache, StoredInputs
     from trainables.core.training import Training
+
+
+# Of a stage before the first epoch, between two reports.
+STAGE_SECONDS = 2.0
+# Of a worker after its first trial: four graphs of AlexNet take 1.1 GB with their optimizers' slots.
+MOST_GROWTH_BYTES = 3 * 10**9
+
+
+@dataclass
+class Shared:
+    """What a worker's trials share."""
+
+    graphs: Graphs
+    cache: FeatureCache
 
 
 class Worker(tune.Trainable):
     """Trains trials. Its configuration: `trial` (index), `config` (the trainable's settings), `reported` (epochs that the journal has), `checkpoints`
     (its folder, or URI), `final` (it trains on validation, too), `deadline` (Unix time, s, after which it stops within an epoch, or None); and of the
-    run: `trainable`, `dataset_folder`, `bases` (see `bases.opened`), `cpus`, `gpus`."""
+    run: `trainable`, `dataset_folder`, `bases` (see `bases.opened`), `cache_bytes` (of stored features), `cpus`, `gpus`.
+
+    It keeps what later trials share: the compiled networks and the stored features of the last ones."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial."""
         claim(config["cpus"], config["gpus"])
+        self.shared: Shared | None = None
+        self.served = 0
+        self.first_bytes: int | None = None
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -47,12 +70,15 @@ class Worker(tune.Trainable):
         self.sent = task["reported"]
 
     def step(self) -> dict[str, Any]:
-        """One epoch, or the report of one that was checkpointed but perhaps never reported. `failed`: why no worker can train this trial;
-        `out_of_time`: the run's budget ended before the epoch did."""
+        """One epoch, or the report of one that was checkpointed but perhaps never reported; or a part of a stage before the first: `stage` (features),
+        `images_done`, `images_total`, `seconds` that it took. `failed`: why no worker can train this trial; `out_of_time`: the run's budget ended before
+        the epoch did."""
         from trainables.core.training import OutOfTime
 
         try:
             training = self.training or self._begin()
+            if training.stored and training.stored.missing and training.epoch <= self.sent:
+                return self._prepare(training.stored)
             while training.epoch <= self.sent:
                 # The checkpoint of a reported epoch is lost: train up to it again. Equal state gives equal numbers.
                 self._train(training)
@@ -67,26 +93,45 @@ class Worker(tune.Trainable):
         self.sent += 1
         return {**training.history[self.sent - 1], **self.facts, "checkpoint": self.store.name(self.sent)}
 
+    def _prepare(self, stored: StoredInputs) -> dict[str, Any]:
+        from trainables.core.training import OutOfTime
+
+        if time.time() >= (self.task["deadline"] or math.inf):
+            raise OutOfTime
+        started, before = time.perf_counter(), stored.computed
+        stored.prepare(STAGE_SECONDS)
+        return {
+            "stage": "features",
+            "images_done": stored.total - stored.missing,
+            "images_total": stored.total,
+            "computed": stored.computed - before,
+            "bytes": stored.bytes,
+            "seconds": time.perf_counter() - started,
+        }
+
     def _begin(self) -> Training:
         started = time.perf_counter()
+        self._retire_if_grown()
         # Imported here: `claim` must come before keras is.
-        import keras
-
+        from trainables.core.graphs import Graphs
+        from trainables.core.inputs import FeatureCache
         from trainables.core.training import Training
 
-        keras.utils.clear_session()
         trainable = get_trainable(self.task["trainable"])
         config = trainable.config(**self.task["config"])
         dataset, base = open_dataset(Path(self.task["dataset_folder"])), opened(config, self.task["bases"])
-        training = Training(trainable, config, dataset, base, final=self.task["final"])
+        if self.shared is None:
+            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]))
+        graphs, cache = self.shared.graphs, self.shared.cache
+        training = Training(trainable, config, dataset, base, final=self.task["final"], graphs=graphs, cache=cache)
         self.store = CheckpointStore(self.task["checkpoints"])
         newest = self.store.load_newest()
         if newest:
             training.restore(*newest)
         training.deadline = self.task["deadline"] or math.inf
-        trainable_parameters = sum(math.prod(variable.shape) for variable in training.model.trainable_variables)
+        trainable_parameters = sum(math.prod(variable.shape) for variable in training.network.trainable_variables)
         self.facts = {
-            "parameters": training.model.count_params(),
+            "parameters": training.network.count_params(),
             "trainable_parameters": trainable_parameters,
             "setup_seconds": time.perf_counter() - started,
             "node": platform.node(),
@@ -95,6 +140,14 @@ class Worker(tune.Trainable):
         }
         self.training = training
         return training
+
+    def _retire_if_grown(self) -> None:
+        """RuntimeError when trials have left so much behind that a fresh process should take this one: Tune starts one."""
+        self.served += 1
+        if self.served == 2:
+            self.first_bytes = resident_bytes()
+        if self.first_bytes is not None and (grown := resident_bytes() - self.first_bytes) > MOST_GROWTH_BYTES:
+            raise RuntimeError(f"the worker retires: {self.served - 1} trials have left {grown / 1e9:.1f} GB in its memory")
 
     def _train(self, training: Training) -> None:
         metrics = training.run_epoch()
@@ -122,3 +175,9 @@ def failure(error: Exception, shared_gpu: bool = False) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error):
         return f"out of memory: {' '.join(str(error).split())[:200]}; a smaller batch_size, or more memory a trial, may help"
     return None
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is its own: mapped files are not counted, the page cache has them."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) * 1024

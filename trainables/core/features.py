@@ -1,0 +1,218 @@
+"""What the frozen part of a network gives for a data set's images: computed once, kept on the disk, memory-mapped by all trials of the node.
+
+A folder a set of features, `<data root>/features/<key>/`: `features.npy` (rows x the shape of an image's features), `blocks` (a digest for each
+BLOCK of rows, zeros until it is there), `features.json` (for people) and `locks`. Workers that need the same features share the work block by block:
+a block is computed by who has its lock, which ends with its process. A block counts when its digest fits, so that one that was torn or altered is
+made again, and nothing needs to be synced.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import mmap
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from data_prep import Dataset
+
+BLOCK = 128
+# That features may take on a disk unless `--cache-size` says otherwise.
+CACHE_BYTES = 20 * 10**9
+DIGEST_BYTES = 16
+# Part of every key: what is stored depends on this code, too.
+FORMAT = 1
+WAIT_SECONDS = 0.02
+# Mapped pages that were read count as the process's memory until they are let go; they stay in the page cache.
+KEPT_BYTES = 256 << 20
+FLOAT16_MOST = float(np.finfo(np.float16).max)
+
+Compute = Callable[[np.ndarray], np.ndarray]
+
+
+class TooLarge(Exception):
+    """Features that float16 cannot hold."""
+
+
+class NoRoom(Exception):
+    """More features than may be kept, or than the disk has room for; one line says which."""
+
+
+def key_of(parts: Iterable[bytes]) -> str:
+    """16 hex digits of the SHA-256 of all that features depend on, each part with its length."""
+    digest = hashlib.sha256(str(FORMAT).encode())
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def feature_folder(dataset: Dataset) -> Path:
+    """Where a data set's features are kept: beside it, with those of the other data sets of its root."""
+    return dataset.path.parent / "features"
+
+
+class Features:
+    """Features of some rows of a data set: float16 or float32, len(rows) x shape. Complete when `missing` is 0."""
+
+    def __init__(self, folder: Path, rows: np.ndarray, shape: tuple[int, ...], dtype: str, about: dict[str, Any]) -> None:
+        self.folder, self.rows, self.shape, self.dtype = folder, rows, shape, np.dtype(dtype)
+        self.row_bytes = math.prod(shape) * self.dtype.itemsize
+        self.blocks = math.ceil(len(rows) / BLOCK)
+        self.read_bytes = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "features.json").exists():
+            written = {**about, "rows": len(rows), "shape": list(shape), "dtype": dtype}
+            (folder / "features.json").write_text(json.dumps(written, indent=1))
+        # The time of the last use, for `trim`.
+        os.utime(folder / "features.json")
+        self._locks = os.open(folder / "locks", os.O_RDWR | os.O_CREAT)
+        self._digests = os.open(folder / "blocks", os.O_RDWR | os.O_CREAT)
+        self._file = os.open(folder / "features.npy", os.O_RDWR | os.O_CREAT)
+        self._size()
+        self._map = mmap.mmap(self._file, len(rows) * self.row_bytes + self.header, access=mmap.ACCESS_READ)
+        self.array = np.frombuffer(self._map, self.dtype, offset=self.header).reshape(len(rows), *shape)
+        self._whole: set[int] = set()
+        self._look()
+
+    def _size(self) -> None:
+        """Give the file its header and length; what is not written yet takes no room on the disk."""
+        shape = (len(self.rows), *self.shape)
+        text = f"{{'descr': {np.lib.format.dtype_to_descr(self.dtype)!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+        length = -(-(10 + len(text) + 1) // 64) * 64
+        head = b"\x93NUMPY\x01\x00" + (length - 10).to_bytes(2, "little") + text.ljust(length - 10 - 1) + b"\n"
+        self.header = len(head)
+        if os.pread(self._file, len(head), 0) != head:
+            os.pwrite(self._file, head, 0)
+        if os.fstat(self._file).st_size != self.header + len(self.rows) * self.row_bytes:
+            os.ftruncate(self._file, self.header + len(self.rows) * self.row_bytes)
+
+    def __del__(self) -> None:
+        for name in ("_locks", "_digests", "_file"):
+            with suppress(OSError, AttributeError):
+                os.close(getattr(self, name))
+
+    def _part(self, block: int) -> slice:
+        return slice(block * BLOCK, min((block + 1) * BLOCK, len(self.rows)))
+
+    def _look(self) -> None:
+        """Count the blocks that are there."""
+        noted = os.pread(self._digests, self.blocks * DIGEST_BYTES, 0)
+        for block in range(self.blocks):
+            digest = noted[block * DIGEST_BYTES : (block + 1) * DIGEST_BYTES]
+            if block not in self._whole and any(digest) and digest == _digest(self.array[self._part(block)]):
+                self._whole.add(block)
+        self._let_go(self.blocks * BLOCK * self.row_bytes)
+
+    @property
+    def missing(self) -> int:
+        """Rows that are not there yet."""
+        return sum(part.stop - part.start for block in range(self.blocks) if block not in self._whole for part in (self._part(block),))
+
+    def work(self, compute: Compute, seconds: float) -> None:
+        """Compute missing blocks for about so long: `compute` gives features (n x shape, float32) of rows of the data set. Where others have all that is
+        missing in work, wait for them as long. TooLarge where float16 cannot hold them; NoRoom where the disk is full."""
+        until = time.monotonic() + seconds
+        while self.missing and time.monotonic() < until:
+            taken = next((block for block in range(self.blocks) if block not in self._whole and self._lock(block)), None)
+            if taken is None:
+                time.sleep(WAIT_SECONDS)
+                self._look()
+                continue
+            try:
+                # Another process may have made it since.
+                self._look()
+                if taken not in self._whole:
+                    self._make(taken, compute)
+            finally:
+                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, taken)
+
+    def _lock(self, block: int) -> bool:
+        try:
+            # Of one byte a block: the system lets go of it when the process ends.
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, block)
+        except OSError:
+            return False
+        return True
+
+    def _make(self, block: int, compute: Compute) -> None:
+        part = self._part(block)
+        values = compute(self.rows[part])
+        if self.dtype == np.float16 and not np.abs(values).max(initial=0) <= FLOAT16_MOST:
+            raise TooLarge
+        content = np.ascontiguousarray(values, self.dtype)
+        try:
+            _write(self._file, content.tobytes(), self.header + part.start * self.row_bytes)
+            _write(self._digests, _digest(content), block * DIGEST_BYTES)
+        except OSError as error:
+            raise NoRoom(f"features are kept on the disk, but {self.folder.parent} cannot be written ({error.strerror})") from error
+        self._whole.add(block)
+
+    def has(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these rows of the data set are among `rows`: bool, one each."""
+        found: np.ndarray = self.rows[np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)] == rows
+        return found
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Of these rows of the data set (each one of `rows`), in memory."""
+        found = self.array[np.searchsorted(self.rows, rows)]
+        self._let_go(found.nbytes)
+        return found
+
+    def _let_go(self, read: int) -> None:
+        self.read_bytes += read
+        if self.read_bytes >= KEPT_BYTES:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self.read_bytes = 0
+
+
+def _digest(content: np.ndarray) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(content).view(np.uint8).data, digest_size=DIGEST_BYTES).digest()
+
+
+def _write(file: int, content: bytes, offset: int) -> None:
+    rest = memoryview(content)
+    while rest:
+        # A write may be cut short; on a full disk the next one says so.
+        written = os.pwrite(file, rest, offset)
+        offset, rest = offset + written, rest[written:]
+
+
+def make_room(root: Path, wanted: int, limit: int, keep: Iterable[str] = ()) -> None:
+    """Delete the features that were used longest ago until `wanted` more bytes fit below `limit`; NoRoom when they never will. Who has some of
+    them mapped reads on."""
+    if wanted > limit:
+        raise NoRoom(f"features take {wanted / 1e9:.1f} GB, but --cache-size is {limit / 1e9:g} GB")
+    root.mkdir(parents=True, exist_ok=True)
+    kept = set(keep)
+    with FileLock(root / ".lock"):
+        folders = sorted((folder for folder in root.iterdir() if folder.is_dir() and folder.name not in kept), key=_last_used)
+        taken = sum(map(_bytes_on_disk, folders)) + sum(_bytes_on_disk(root / name) for name in kept)
+        for folder in folders:
+            if taken + wanted <= limit:
+                return
+            taken -= _bytes_on_disk(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return (folder / "features.json").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _bytes_on_disk(folder: Path) -> int:
+    with suppress(OSError):
+        return sum(file.stat().st_blocks * 512 for file in folder.iterdir())
+    return 0

@@ -1,0 +1,184 @@
+"""Compiled networks that serve one trial after another in a process.
+
+Tracing a training step takes seconds, a new network a fraction of one. So each trial builds its own network, which draws its weights and random states
+as in a fresh process; where one of the same graph is compiled already, it takes over these values and the new one is let go. What a graph has as
+variables differs between its trials: weights, random states, learning rate, weight decay, and the rates of dropout.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainables.core.config import TrainConfig
+from trainables.core.recipe import begin, compile_model, vary
+from trainables.core.rewire import through
+
+ROOM = 4
+
+
+class Graphs:
+    """The graphs that were used last, ROOM of them: each holds a network, its optimizer's slots and its programs."""
+
+    def __init__(self, room: int = ROOM) -> None:
+        self.room = room
+        self.kept: OrderedDict[str, Graph] = OrderedDict()
+
+    def take(self, network: keras.Model, state: list[Any], config: TrainConfig, first_batch: int) -> Graph:
+        """The graph for this network (not compiled; its weights and random states are the trial's) as a fresh one would be. `state`: see `Graph`.
+        `first_batch`: images in the first training step, whose number a program is made for."""
+        key = _key(network, config, first_batch)
+        graph = self.kept.pop(key, None) if key else None
+        if graph is None:
+            graph = Graph(network, config)
+        graph.become(network, state, config)
+        if key and graph.general:
+            self.kept[key] = graph
+            while len(self.kept) > self.room:
+                self.kept.popitem(last=False)
+        return graph
+
+
+class Graph:
+    """A compiled model. `state` are the variables that later numbers depend on, in the order in which the trial's network was said to have them."""
+
+    def __init__(self, plain: keras.Model, config: TrainConfig) -> None:
+        self.plain = plain
+        self.model, self.rates = _with_variable_rates(plain)
+        self.general = all(id(layer) in self.rates for layer in _leaves(plain) if _is_dropout(layer))
+        compile_model(self.model, config)
+        vary(self.model.optimizer)
+        self.state: list[Any] = []
+
+    def become(self, network: keras.Model, state: list[Any], config: TrainConfig) -> None:
+        """Take over the values of a network of the same graph, and begin at the first step of the settings."""
+        own: dict[int, Any] = {}
+        for theirs, ours in zip(_leaves(network), _leaves(self.plain), strict=True):
+            variables = ours.variables
+            if id(ours) in self.rates:
+                stand_in = self.rates[id(ours)]
+                stand_in.rate.assign(theirs.rate)
+                # One of rate 0 has no generator: what ours draws for it changes nothing.
+                variables = [stand_in.generator.state] if theirs.variables else []
+            for value, variable in zip(theirs.variables, variables, strict=True):
+                if value is not variable:
+                    variable.assign(value)
+                own[id(value)] = variable
+        self.state = [own[id(variable)] for variable in state]
+        begin(self.model.optimizer, config)
+
+
+class VariableDropout(keras.layers.Layer):  # type: ignore[misc]
+    """Keras' Dropout or SpatialDropout2D with its rate as a variable: the same random numbers, by the same generator, as in the layer it stands for."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__(dtype=layer.dtype_policy)
+        self.noise_shape: tuple[int | None, ...] | None = getattr(layer, "noise_shape", None)
+        if isinstance(layer, keras.layers.SpatialDropout2D):
+            self.noise_shape = (None, 1, 1, None) if layer.data_format == "channels_last" else (None, None, 1, 1)
+        self.generator = getattr(layer, "seed_generator", None) or keras.random.SeedGenerator(0)
+        self.rate = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(layer.rate), trainable=False, dtype="float32", name="rate"
+        )
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Drop and scale in training; otherwise the inputs."""
+        if not training:
+            return inputs
+        sizes = keras.ops.shape(inputs)
+        shape = self._noise_shape(sizes)
+        rate = keras.ops.cast(self.rate, inputs.dtype)
+        kept = keras.random.uniform(shape, dtype=inputs.dtype, seed=self.generator) >= rate
+        return keras.ops.where(kept, inputs * (1 / (1 - rate)), keras.ops.zeros_like(inputs))
+
+    def _noise_shape(self, sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+        own = self.noise_shape or [None] * len(sizes)
+        return tuple(size if wanted is None else wanted for wanted, size in zip(own, sizes, strict=True))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """That of its inputs."""
+        return input_shape
+
+
+def _with_variable_rates(plain: keras.Model) -> tuple[keras.Model, dict[int, VariableDropout]]:
+    """The same layers, all but dropouts, whose rates become variables; and what stands for each dropout, by its id. Where the network is no graph, itself."""
+    rates: dict[int, VariableDropout] = {}
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return through(layer, args[0], call)
+        if not _is_dropout(layer):
+            return layer(*args, **kwargs)
+        if id(layer) not in rates:
+            rates[id(layer)] = VariableDropout(layer)
+        return rates[id(layer)](*args)
+
+    if not any(map(_is_dropout, _leaves(plain))):
+        return plain, {}
+    try:
+        images = keras.Input(plain.inputs[0].shape[1:], dtype=plain.inputs[0].dtype)
+        model = keras.Model(images, through(plain, images, call))
+    except (ValueError, AttributeError, TypeError):
+        return plain, {}
+    # The optimizer's slots are stored in this order.
+    same = [id(variable) for variable in model.trainable_variables] == [id(variable) for variable in plain.trainable_variables]
+    return (model, rates) if same else (plain, {})
+
+
+def _is_dropout(layer: Any) -> bool:
+    return type(layer) in (keras.layers.Dropout, keras.layers.SpatialDropout2D)
+
+
+def _leaves(model: keras.Model) -> Iterator[Any]:
+    """Its layers, those of networks inside it, in order; each once."""
+    seen: set[int] = set()
+    for layer in model.layers:
+        for leaf in _leaves(layer) if isinstance(layer, keras.Model) else (layer,):
+            if id(leaf) not in seen:
+                seen.add(id(leaf))
+                yield leaf
+
+
+def _key(network: keras.Model, config: TrainConfig, first_batch: int) -> str | None:
+    """Equal for two networks that one graph serves; None where that cannot be told."""
+    try:
+        architecture = general_config(network)
+    except (NotImplementedError, TypeError, ValueError):
+        return None
+    # Their statistics are constants of the graph.
+    constants = [
+        np.asarray(variable).tobytes().hex()
+        for layer in _leaves(network)
+        if isinstance(layer, keras.layers.Normalization)
+        for variable in layer.variables
+    ]
+    shapes = [(tuple(variable.shape), variable.dtype, variable.trainable) for variable in network.weights]
+    recipe = (config.optimizer, config.weight_decay > 0, config.label_smoothing, config.batch_size, first_batch)
+    return json.dumps([architecture, constants, shapes, recipe], default=str)
+
+
+def general_config(network: keras.Model) -> Any:
+    """The configuration of a network without the names of its layers, which count on in a process, and without the rates of dropouts."""
+    names = {layer.name: f"#{number}" for number, layer in enumerate([network, *_every(network)])}
+    return _general(network.get_config(), names)
+
+
+def _every(model: keras.Model) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _every(layer)
+
+
+def _general(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        rated = value.get("class_name") in ("Dropout", "SpatialDropout2D")
+        return {key: _general({**part, "rate": None} if rated and key == "config" else part, names) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_general(part, names) for part in value]
+    return names.get(value, value) if isinstance(value, str) else value

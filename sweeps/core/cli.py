@@ -12,7 +12,7 @@ from rich.table import Table
 
 from data_prep import BadInput, prepare, source_names
 from sweeps.core import verbs, work
-from sweeps.core.launch import RunOptions
+from sweeps.core.launch import CACHE_SIZE, RunOptions
 from sweeps.core.sweep import load_sweep, sweep_names
 from trainables import get_trainable, trainable_names
 
@@ -47,6 +47,9 @@ Results = Annotated[Path, typer.Option(help="folder of the Parquet tables")]
 Address = Annotated[str | None, typer.Option(help="of a running Ray cluster (auto); default: this machine alone")]
 TimeBudget = Annotated[str | None, typer.Option(help="wall time of the whole run over all its sessions: 90s, 20m, 3h; none: no limit")]
 Parallel = Annotated[int | None, typer.Option(help="trials at a time, at most; default: all there is room for, of autokeras one")]
+CacheSize = Annotated[
+    str, typer.Option(help="disk that stored features of frozen layers may take beside the data sets, oldest out: 500MB, 20GB")
+]
 RunName = Annotated[str | None, typer.Option(help="name of the new run; default: sweep, data set and time")]
 
 
@@ -98,6 +101,7 @@ def plan(
     address: Address = None,
     time_budget: TimeBudget = None,
     parallel: Parallel = None,
+    cache_size: CacheSize = CACHE_SIZE,
     run_name: RunName = None,
 ) -> None:
     """What a run would do: its trials, what they share, the expected time. Starts nothing."""
@@ -123,6 +127,7 @@ def run(
     address: Address = None,
     time_budget: TimeBudget = None,
     parallel: Parallel = None,
+    cache_size: CacheSize = CACHE_SIZE,
     run_name: RunName = None,
 ) -> None:
     """Search, with live progress; then measure the best model, write the results and print the table."""
@@ -141,9 +146,11 @@ def resume(
     results: Results = Path("results"),
     data_root: DataRoot = Path("data"),
     address: Address = None,
+    cache_size: CacheSize = CACHE_SIZE,
 ) -> None:
     """Go on with a run or a study after any interruption. A finished one: says so, does nothing."""
-    _end(work.resume(run, RunOptions(sweep="", storage=storage, results=results, data_root=data_root, address=address), console))
+    given = {"storage": storage, "results": results, "data_root": data_root, "address": address, "cache_size": cache_size}
+    _end(work.resume(run, RunOptions(sweep="", **given), console))  # type: ignore[arg-type]
 
 
 @app.command()

@@ -24,11 +24,15 @@ from sweeps.core.spec import RunSpec, StoredBase
 from sweeps.core.storage import RunStorage
 from sweeps.core.sweep import Sweep
 from trainables.core.config import split_of
+from trainables.core.features import CACHE_BYTES
 
 VERSIONS_OF = ("ray", "tensorflow", "keras", "autokeras", "keras-tuner", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 # As many as `seed` of a trainable's settings allows.
 SEEDS = 2**32
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MB|GB|TB)")
+UNIT_BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+CACHE_SIZE = f"{CACHE_BYTES // 10**9}GB"
 # For a sweep that has a time budget of its own.
 NO_BUDGET = "none"
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -54,6 +58,7 @@ class RunOptions:
     address: str | None = None
     time_budget: str | None = None
     parallel: int | None = None
+    cache_size: str = CACHE_SIZE
     run_name: str | None = None
 
 
@@ -120,6 +125,7 @@ def check_options(options: RunOptions) -> None:
         raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
     if options.parallel is not None and options.parallel < 1:
         raise BadInput(f"--parallel is a number of trials at a time, at least 1, but got {options.parallel}: give another")
+    parse_size(options.cache_size)
     # A seed for each repeat.
     if options.seeds < 1:
         raise BadInput(f"--seeds is a number of seeds, at least 1, but got {options.seeds}: give another")
@@ -149,6 +155,14 @@ def parse_duration(text: str) -> float:
     if not match or float(match[1]) == 0:
         raise BadInput(f"a time budget is a number above 0 and a unit (s, m, h or d), but got {text!r}: write for example 3h")
     return float(match[1]) * UNIT_SECONDS[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `500MB`, `20GB` or `1.5TB`; 0: `0GB`."""
+    match = SIZE.fullmatch(text)
+    if not match:
+        raise BadInput(f"--cache-size is a number and a unit (MB, GB or TB), but got {text!r}: write for example 20GB")
+    return int(float(match[1]) * UNIT_BYTES[match[2]])
 
 
 def notes(resolved: Resolved, options: RunOptions) -> list[str]:

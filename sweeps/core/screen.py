@@ -236,13 +236,20 @@ def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
             trial.trial_id,
             *_cells(spec, trial),
             *(str(trial.config[key]) for key in seed),
-            "final fit" if trial.final_of and not trial.end else trial.status,
+            _doing(trial),
             f"{trial.last_epoch}/{trial.config['epochs']}",
             f"{last['train_accuracy']:.4f}" if last else "",
             _figure(last),
             _figure(trial.best),
         )
     return table
+
+
+def _doing(trial: Trial) -> str:
+    """Its status; of one that computes features first, how far it is."""
+    if trial.end is None and not trial.epochs and trial.stages and (left := trial.stages[-1])["images_done"] < left["images_total"]:
+        return f"features {left['images_done'] / left['images_total']:.0%}"
+    return "final fit" if trial.final_of and not trial.end else trial.status
 
 
 def _cells(spec: RunSpec, trial: Trial) -> list[str]:

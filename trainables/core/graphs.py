@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainables.core.architecture import graph_of
 from trainables.core.config import TrainConfig
 from trainables.core.recipe import begin, compile_model, vary
 from trainables.core.rewire import through
@@ -163,16 +164,17 @@ def _key(network: keras.Model, config: TrainConfig, first_batch: int) -> str | N
 
 
 def general_config(network: keras.Model) -> Any:
-    """The configuration of a network without the names of its layers, which count on in a process, and without the rates of dropouts."""
+    """The configuration of a network without the names of its parts, which count on in a process, and without the rates of dropouts."""
     names = {layer.name: f"#{number}" for number, layer in enumerate([network, *_every(network)])}
     return _general(network.get_config(), names)
 
 
 def _every(model: keras.Model) -> Iterator[Any]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _every(layer)
+    # Operations, too: a sum or a slice in a graph is no layer, but has a name.
+    for part in getattr(graph_of(model), "operations", model.layers):
+        yield part
+        if isinstance(part, keras.Model):
+            yield from _every(part)
 
 
 def _general(value: Any, names: dict[str, str]) -> Any:

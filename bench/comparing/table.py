@@ -74,12 +74,15 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
         "first_step": median(OURS, "first_step_seconds"),
         "again": median(AGAIN, "seconds"),
         "again_first_step": median(AGAIN, "first_step_seconds"),
+        "trials": int(rows["trials"].max()),
+        "images": int(rows["images"].max()),
         "rounds": int((rows["side"] == OURS).sum()),
     }
 
 
 _HEAD = (
     "list",
+    "trials, images",
     "plain Ray Tune, s",
     "`sweeps run`, s",
     "ours / plain",
@@ -104,6 +107,7 @@ def _line(name: str, of: dict[str, Any]) -> str:
     second = f", {_number(of['again_first_step'])}" if not math.isnan(of["again_first_step"]) else ""
     cells = [
         f"`{name}`",
+        f"{of['trials']}, {of['images']:,}",
         _number(of["plain"]),
         _number(of["ours"]),
         f"{of['ours_to_plain']:.2f}",

@@ -62,7 +62,17 @@ def test_time_outside_steps_is_of_a_workers_later_trials() -> None:
 
 def rows(ours: float = 50.0, accuracy: float = 0.9) -> pd.DataFrame:
     def row(side: str, number: int, seconds: float, **others: Any) -> dict[str, Any]:
-        return {"list": "dropout", "side": side, "round": number, "seconds": seconds, "val_images": 400, **others, **MEASURED_ON}
+        return {
+            "list": "dropout",
+            "side": side,
+            "round": number,
+            "seconds": seconds,
+            "trials": 8,
+            "images": 6000,
+            "val_images": 400,
+            **others,
+            **MEASURED_ON,
+        }
 
     measured = [row(PLAIN, n, seconds, val_accuracy=0.9, images_trained=800) for n, seconds in enumerate((100.0, 90.0, 500.0), 1)]
     measured += [
@@ -93,7 +103,7 @@ def test_the_page_gets_the_table() -> None:
     table = markdown(rows(accuracy=0.8))
     changed = with_table(page, table)
     assert table in changed
-    assert "| `dropout` | 100.0 | 52.0 | 0.52 | 26.0 | 2.00 | 1.15 | 800, 400 | 0.900, 0.800 (differ) |" in changed
+    assert "| `dropout` | 8, 6,000 | 100.0 | 52.0 | 0.52 | 26.0 | 2.00 | 1.15 | 800, 400 | 0.900, 0.800 (differ) |" in changed
     assert "2 cores of a CPU" in changed
     assert BLOCK.sub("", changed) == BLOCK.sub("", page)
     with pytest.raises(ValueError, match="one block"):

@@ -11,6 +11,7 @@ from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage
 from trainables.core.features import CACHE_BYTES
+from trainables.core.trainable import EVALUATE, TRAIN
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Job:
         """A worker's configuration (see `trainables.core.worker`); `run` is for the session itself."""
         return {
             "run": self.run,
+            "task": TRAIN,
             "trainable": self.spec.sweep.trainable,
             "dataset_folder": self.dataset_folder,
             "cache_bytes": self.cache_bytes,
@@ -54,11 +56,6 @@ class Job:
         }
 
     def evaluation(self, trial: Trial) -> dict[str, Any]:
-        """What `trainables.core.evaluation.evaluate` is given."""
-        resources = {"cpus": self.spec.cpus_per_trial, "gpus": self.spec.gpus_per_trial}
-        return {
-            **stored_model(self.spec, self.storage, trial),
-            "dataset_folder": self.dataset_folder,
-            "cache_bytes": self.cache_bytes,
-            **resources,
-        }
+        """A worker's configuration to measure a trial's best model."""
+        data = {"dataset_folder": self.dataset_folder, "cache_bytes": self.cache_bytes}
+        return {"run": self.run, "task": EVALUATE, "trial": trial.index, **stored_model(self.spec, self.storage, trial), **data}

@@ -15,9 +15,8 @@ from types import FrameType
 from typing import Any
 
 from data_prep import BadInput
-from sweeps.core.decide import last_line
+from sweeps.core.decide import finished, last_line
 from sweeps.core.job import Job
-from sweeps.core.state import Trial
 
 RETRIES = 3
 CONNECT_SECONDS = 5
@@ -25,19 +24,14 @@ CONNECT_SECONDS = 5
 
 def run_session(jobs: list[Job], workers: int) -> bool:
     """Search until the end, in all of these runs side by side, then measure the best model of each (all seeds of its configuration) on all splits.
-    False when interrupted: everything reported is kept.
+    False when interrupted: everything reported is kept. BadInput when a best model could not be measured.
 
     To be called inside `cluster`, which gives `workers`, the trials at a time. The runs ask for equal resources a trial."""
     for job in jobs:
         job.decisions.journal.append("session", host=socket.gethostname(), pid=os.getpid(), workers=workers)
         job.decisions.settle()
-    searching = [job for job in jobs if not job.decisions.searched]
-    if searching:
-        _search(searching, workers)
-    if not all(job.decisions.searched for job in jobs):
-        return False
-    _evaluate(jobs)
-    return True
+    _work(jobs, workers)
+    return all(finished(job.spec, job.state) for job in jobs)
 
 
 @contextmanager
@@ -141,7 +135,7 @@ def _handling(number: signal.Signals, handler: Handler) -> Iterator[None]:
         signal.signal(number, previous)
 
 
-def _search(jobs: list[Job], workers: int) -> None:
+def _work(jobs: list[Job], workers: int) -> None:
     from ray import tune
 
     from sweeps.core.tune import JournalCallback, JournalScheduler, JournalSearcher
@@ -149,7 +143,7 @@ def _search(jobs: list[Job], workers: int) -> None:
 
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    spec = jobs[0].spec
+    spec, callback = jobs[0].spec, JournalCallback(jobs)
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(Worker, {"cpu": spec.cpus_per_trial, "gpu": spec.gpus_per_trial}),
@@ -158,7 +152,7 @@ def _search(jobs: list[Job], workers: int) -> None:
                 search_alg=JournalSearcher(jobs),
                 scheduler=JournalScheduler(jobs),
                 # At most: the searcher says when it is through.
-                num_samples=sum(job.decisions.left for job in jobs),
+                num_samples=sum(job.decisions.left + job.spec.seeds for job in jobs),
                 max_concurrent_trials=workers,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -167,7 +161,7 @@ def _search(jobs: list[Job], workers: int) -> None:
                 name=f"session-{len(jobs[0].state.sessions):03d}",
                 storage_path=jobs[0].storage.tune_folder or scratch,
                 verbose=0,
-                callbacks=[JournalCallback(jobs)],
+                callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
@@ -179,34 +173,8 @@ def _search(jobs: list[Job], workers: int) -> None:
             _handling(signal.SIGTERM, _ask_tune_to_end),
         ):
             tuner.fit()
-
-
-def _evaluate(jobs: list[Job]) -> None:
-    """Side by side where there is room."""
-    import ray
-
-    from trainables.core.evaluation import evaluate
-
-    waiting: dict[Any, tuple[Job, Trial]] = {}
-    for job in jobs:
-        remote = ray.remote(num_cpus=job.spec.cpus_per_trial, num_gpus=job.spec.gpus_per_trial, max_retries=RETRIES)(evaluate)
-        waiting |= {remote.remote(job.evaluation(trial)): (job, trial) for trial in job.state.unmeasured}
-    problem = None
-    while waiting:
-        (done,), _ = ray.wait(list(waiting))
-        job, trial = waiting.pop(done)
-        try:
-            figures: dict[str, Any] = ray.get(done)
-        except ray.exceptions.RayError as error:
-            # The others are measured all the same, and kept.
-            problem = problem or BadInput(
-                f"the best model is measured from the checkpoint of epoch {trial.best_epoch} of trial {trial.trial_id}, but that failed "
-                f"({last_line(str(error))}): mend it, then `sweeps resume {job.run}`"
-            )
-            continue
-        job.decisions.journal.append("evaluation", trial=trial.index, epoch=trial.best_epoch, **figures)
-    if problem:
-        raise problem
+    if callback.problems:
+        raise BadInput(callback.problems[0])
 
 
 def on_this_machine(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -3,6 +3,7 @@ state is used."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from ray.tune.search import Searcher
 
 from sweeps.core.decide import Decisions, last_line, picked
 from sweeps.core.job import Job
+from trainables.core.trainable import EVALUATE
 
 BEAT_SECONDS = 10
 
 
 class JournalSearcher(Searcher):
-    """Hands out the trials that a resume found open, then new suggestions, of the first run that has any: those with a time budget first."""
+    """Hands out the trials that a resume found open, then new suggestions, of the first run that has any: those with a time budget first. When a run's
+    search has ended, its best models are measured, by the workers that trained: these have keras and the features of frozen layers at hand."""
 
     def __init__(self, jobs: list[Job]) -> None:
         # No metric: Tune would end the session at a result without it, as that of a trial that failed is.
@@ -26,9 +29,19 @@ class JournalSearcher(Searcher):
         # A budget of its own runs from the session's start, also while another run has all the workers.
         self.jobs = jobs = sorted(jobs, key=lambda job: job.spec.time_budget_seconds is None)
         self.open = [(job, trial) for job in jobs for trial in job.decisions.open_trials()]
+        self.measuring: set[tuple[str, int, int | None]] = set()
+        self.at_work: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
         """A worker's task; None for "ask again later", FINISHED for "no more"."""
+        task = self._next()
+        if task:
+            self.at_work.add(trial_id)
+            return task
+        # What is at work may still be followed by something.
+        return None if self.at_work or not all(job.decisions.exhausted for job in self.jobs) else Searcher.FINISHED
+
+    def _next(self) -> dict[str, Any] | None:
         if self.open:
             job, trial = self.open.pop(0)
             return job.training(trial)
@@ -36,10 +49,17 @@ class JournalSearcher(Searcher):
         for job in going_on:
             if not job.decisions.waiting():
                 return job.training(job.decisions.suggest())
-        return None if going_on else Searcher.FINISHED
+        for job in self.jobs:
+            for trial in job.state.unmeasured if job.decisions.searched else ():
+                key = job.run, trial.index, trial.best_epoch
+                if key not in self.measuring:
+                    self.measuring.add(key)
+                    return job.evaluation(trial)
+        return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler and the callback have written the end already."""
+        self.at_work.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
@@ -63,6 +83,9 @@ class JournalScheduler(FIFOScheduler):
         """An epoch of a trial, a part of what comes before, or why it cannot go on."""
         decisions, index = self.decisions[trial.config["run"]], trial.config["trial"]
         stop = True
+        if "evaluation" in result:
+            decisions.journal.append("evaluation", trial=index, epoch=trial.config["epoch"], **json.loads(result["evaluation"]))
+            return TrialScheduler.STOP
         if "stage" in result:
             decisions.stage(index, {key: result[key] for key in ("stage", "images_done", "images_total", "computed", "bytes", "seconds")})
             stop = False
@@ -81,9 +104,13 @@ class JournalCallback(Callback):
 
     def __init__(self, jobs: list[Job]) -> None:
         self.decisions = _by_run(jobs)
+        # Why best models could not be measured.
+        self.problems: list[str] = []
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also after a failure: a trial's starts less one are its restarts."""
+        if trial.config["task"] == EVALUATE:
+            return
         self.decisions[trial.config["run"]].journal.append("start", trial=trial.config["trial"])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -95,6 +122,14 @@ class JournalCallback(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Retries are used up."""
+        if trial.config["task"] == EVALUATE:
+            # The others are measured all the same, and kept.
+            epoch, number = trial.config["epoch"], f"{trial.config['trial']:05d}"
+            self.problems.append(
+                f"the best model is measured from the checkpoint of epoch {epoch} of trial {number}, but that failed "
+                f"({last_line(_error_text(trial))}): mend it, then `sweeps resume {trial.config['run']}`"
+            )
+            return
         self.decisions[trial.config["run"]].fail(trial.config["trial"], last_line(_error_text(trial)))
 
 

@@ -189,7 +189,15 @@ def test_a_worker_after_other_trials_as_in_a_process_of_its_own(digits16: Datase
     """The whole way: the same results, and the same bytes of state in the checkpoint."""
 
     def task(folder: str, **settings: Any) -> dict[str, Any]:
-        given = {"trial": 1, "reported": 0, "trainable": "cnn", "dataset_folder": str(digits16.path), "bases": {}, "final": False}
+        given = {
+            "task": "train",
+            "trial": 1,
+            "reported": 0,
+            "trainable": "cnn",
+            "dataset_folder": str(digits16.path),
+            "bases": {},
+            "final": False,
+        }
         rest = {"deadline": None, "cpus": 1, "gpus": 0, "cache_bytes": 10**9, "checkpoints": str(tmp_path / folder)}
         return {**given, **rest, "config": {**TINY, **settings}}
 

@@ -47,6 +47,7 @@ def task_of(dataset: Dataset, folder: Path, trial: int = 0, reported: int = 0, *
         "trainable": "cnn",
         "dataset_folder": str(dataset.path),
         "cache_bytes": CACHE_BYTES,
+        "task": "train",
         "bases": {},
         "checkpoints": str(folder),
         "final": False,

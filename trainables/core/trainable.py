@@ -14,6 +14,9 @@ from trainables.core.config import TrainConfig
 if TYPE_CHECKING:
     import keras
 
+# What a worker is asked for: to train a trial, or to measure a stored model.
+TRAIN, EVALUATE = "train", "evaluate"
+
 FOLDER = Path(__file__).parents[1]
 
 

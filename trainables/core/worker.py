@@ -6,6 +6,7 @@ reports again what the journal may not have received; the driver drops what it h
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
@@ -20,9 +21,10 @@ from data_prep import open_dataset
 from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.devices import claim, name_of_device
+from trainables.core.evaluation import evaluate
 from trainables.core.features import feature_folder
 from trainables.core.selection import best_epoch
-from trainables.core.trainable import TrialFailure, get_trainable
+from trainables.core.trainable import EVALUATE, TrialFailure, get_trainable
 
 if TYPE_CHECKING:
     from trainables.core.graphs import Graphs
@@ -45,9 +47,10 @@ class Shared:
 
 
 class Worker(tune.Trainable):
-    """Trains trials. Its configuration: `trial` (index), `config` (the trainable's settings), `reported` (epochs that the journal has), `checkpoints`
-    (its folder, or URI), `final` (it trains on validation, too), `deadline` (Unix time, s, after which it stops within an epoch, or None); and of the
-    run: `trainable`, `dataset_folder`, `bases` (see `bases.opened`), `cache_bytes` (of stored features), `cpus`, `gpus`.
+    """Trains trials and measures stored models. Its configuration: `task` (TRAIN; or EVALUATE: then what `evaluate` takes), `trial` (index), `config`
+    (the trainable's settings), `reported` (epochs that the journal has), `checkpoints` (its folder, or URI), `final` (it trains on validation, too),
+    `deadline` (Unix time, s, after which it stops within an epoch, or None); and of the run: `trainable`, `dataset_folder`, `bases` (see
+    `bases.opened`), `cache_bytes` (of stored features), `cpus`, `gpus`.
 
     It keeps what later trials share: the compiled networks and the stored features of the last ones."""
 
@@ -67,14 +70,17 @@ class Worker(tune.Trainable):
     def _take(self, task: dict[str, Any]) -> None:
         self.task = task
         self.training: Training | None = None
-        self.sent = task["reported"]
+        self.sent = task.get("reported", 0)
 
     def step(self) -> dict[str, Any]:
         """One epoch, or the report of one that was checkpointed but perhaps never reported; or a part of a stage before the first: `stage` (features),
         `images_done`, `images_total`, `seconds` that it took. `failed`: why no worker can train this trial; `out_of_time`: the run's budget ended before
-        the epoch did."""
+        the epoch did. Of EVALUATE: `evaluation`, what `evaluate` gives, as JSON."""
         from trainables.core.training import OutOfTime
 
+        if self.task["task"] == EVALUATE:
+            # As text: Tune takes a dictionary apart.
+            return {"evaluation": json.dumps(evaluate(self.task))}
         try:
             training = self.training or self._begin()
             if training.stored and training.stored.missing and training.epoch <= self.sent:

@@ -8,8 +8,8 @@ A new data set is a new file here that defines `SOURCE`; its file name is its na
 
 from data_prep.core.dataset import Dataset, open_dataset
 from data_prep.core.errors import BadInput
-from data_prep.core.prepare import check_source, prepare
+from data_prep.core.prepare import check_source, find_prepared, prepare
 from data_prep.core.source import source_names
 from data_prep.core.splits import Split, split
 
-__all__ = ["BadInput", "Dataset", "Split", "check_source", "open_dataset", "prepare", "source_names", "split"]
+__all__ = ["BadInput", "Dataset", "Split", "check_source", "find_prepared", "open_dataset", "prepare", "source_names", "split"]

@@ -52,6 +52,12 @@ def check_source(name: str, source: str | None = None, *, size: int | None = Non
     find_source(name, source, Path())
 
 
+def find_prepared(name: str, *, size: int, root: Path) -> Dataset | None:
+    """The data set as `prepare` would open it; None where it would be prepared first."""
+    with _one_line_errors(Path(root)):
+        return _prepared(_Task(Path(root), name, size, "", _any_source(name, None), None))
+
+
 def prepare(name: str, *, size: int, root: Path, source: str | None = None, console: Console | None = None) -> Dataset:
     """Prepare the data set `name` at size x size pixels under the folder `root`, or open it where that was done before.
 

@@ -26,7 +26,7 @@ def store(task: dict[str, Any]) -> dict[str, Any]:
     Gives `file` (its name, or None), `sha256` of it, `layers` (as the report counts), `parameters`; or `error`, one line: why there is no such base."""
     claim(1, 0)
     try:
-        base = features(_source(task))
+        base = base_of(task)
         start_from(base, task["size"])
     except Exception as error:  # Keras raises a bare Exception where a download fails
         return {"error": _one_line(error)}
@@ -39,6 +39,11 @@ def store(task: dict[str, Any]) -> dict[str, Any]:
     name = f"{digest[:12]}.keras"
     files.write(system, f"{folder}/{name}", content)
     return {**facts, "file": name, "sha256": digest}
+
+
+def base_of(task: dict[str, Any]) -> keras.Model:
+    """The base from its source, cut to its feature maps: see `store`. Any exception where it cannot be had."""
+    return features(_source(task))
 
 
 def _source(task: dict[str, Any]) -> keras.Model:

@@ -34,9 +34,13 @@ class Cut:
         """Of an image's features."""
         return tuple(self.frozen.outputs[0].shape[1:])
 
+    def bytes(self, dtype: str) -> int:
+        """Of an image's features."""
+        return math.prod(self.shape) * (2 if dtype == "float16" else 4)
+
     def pays(self, dtype: str) -> bool:
         """Whether reading the features is less work than computing them."""
-        return self.saved >= LEAST_SAVED * math.prod(self.shape) * (2 if dtype == "float16" else 4)
+        return self.saved >= LEAST_SAVED * self.bytes(dtype)
 
 
 def cut(network: keras.Model) -> Cut | None:

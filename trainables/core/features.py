@@ -32,6 +32,8 @@ CACHE_BYTES = 20 * 10**9
 DIGEST_BYTES = 16
 # Part of every key: what is stored depends on this code, too.
 FORMAT = 1
+# Of the setting `features`: none.
+OFF = "off"
 WAIT_SECONDS = 0.02
 # Mapped pages that were read count as the process's memory until they are let go; they stay in the page cache.
 KEPT_BYTES = 256 << 20

@@ -17,12 +17,11 @@ from data_prep import Dataset, Split
 from trainables.core.augmentation import augmented
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.cut import Cut, cut
-from trainables.core.features import CACHE_BYTES, Features, NoRoom, TooLarge, key_of, make_room
+from trainables.core.features import CACHE_BYTES, OFF, Features, NoRoom, TooLarge, key_of, make_room
 from trainables.core.graphs import general_config
 from trainables.core.trainable import TrialFailure
 
 TOO_LARGE = "too-large"
-OFF = "off"
 
 
 @dataclass

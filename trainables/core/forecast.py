@@ -1,0 +1,51 @@
+"""What features a sweep's trials will be trained on, told before anything starts.
+
+    python -m trainables.core.forecast < task.json
+
+A process of its own: it builds the networks, and so imports keras, which who plans does not.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from trainables.core.devices import claim
+from trainables.core.features import OFF
+from trainables.core.trainable import get_trainable
+
+
+def forecast(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cut of each trial's network. `task`: `trainable`, `points`: a list of `config` (the settings) and `source` (of the base: see
+    `trainables.core.bases.store`).
+
+    Gives for each point `shape` (of an image's features) and `bytes` (of an image), or None for both where its frozen part runs in every epoch: it
+    has none, or features would not pay."""
+    from trainables.core.bases import base_of
+    from trainables.core.cut import cut
+
+    trainable, found = get_trainable(task["trainable"]), []
+    for point in task["points"]:
+        config = trainable.config(**point["config"])
+        # Ten classes: what the head gives has no part in where the network is cut.
+        place = cut(trainable.build(config, 10, base_of(point["source"])))
+        kind = str(getattr(config, "features", OFF))
+        if place is None or kind == OFF or not place.pays(kind):
+            found.append({"shape": None, "bytes": None})
+        else:
+            found.append({"shape": place.shape, "bytes": place.bytes(kind)})
+    return found
+
+
+def forecast_apart(task: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """`forecast` in a process of its own; None where that fails (what is wrong is told when the run starts)."""
+    done = subprocess.run([sys.executable, "-m", __name__], input=json.dumps(task), capture_output=True, text=True, check=False)
+    found: list[dict[str, Any]] | None = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    return found
+
+
+if __name__ == "__main__":
+    claim(1, 0)
+    sys.stdout.write(json.dumps(forecast(json.load(sys.stdin))))

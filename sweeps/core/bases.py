@@ -199,9 +199,12 @@ def check_fit(resolved: Resolved, options: RunOptions, makers: Makers) -> None:
     if not any(map(is_trained, names(resolved))):
         return
     for name in names(resolved):
-        # A network that is to be trained is asked with random weights.
-        source = {"base": name, "size": resolved.size} if is_trained(name) else _source(name, resolved, options, name)
-        _fitting(name, resolved, makers.store({**source, "folder": None}))
+        _fitting(name, resolved, makers.store({**shape_source(name, resolved, options), "folder": None}))
+
+
+def shape_source(name: str, resolved: Resolved, options: RunOptions) -> dict[str, Any]:
+    """What makes a base of the same layers: one that is still to be trained is asked with random weights."""
+    return {"base": name, "size": resolved.size} if is_trained(name) else _source(name, resolved, options, name)
 
 
 def _fitting(name: str, resolved: Resolved, facts: dict[str, Any]) -> dict[str, Any]:

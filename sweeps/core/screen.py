@@ -223,6 +223,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def amount(count: float) -> str:
+    """Bytes: `12 MB`, `3.4 GB`."""
+    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+
+
 def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
     """The running trials first, then the best of the others."""
     table = Table(box=None, pad_edge=False, header_style="bold")

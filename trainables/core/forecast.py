@@ -26,7 +26,8 @@ def forecast(task: dict[str, Any]) -> list[dict[str, Any]]:
     from trainables.core.bases import base_of
     from trainables.core.cut import cut
 
-    trainable, found = get_trainable(task["trainable"]), []
+    trainable = get_trainable(task["trainable"])
+    found: list[dict[str, Any]] = []
     for point in task["points"]:
         config = trainable.config(**point["config"])
         # Ten classes: what the head gives has no part in where the network is cut.

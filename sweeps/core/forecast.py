@@ -1,0 +1,76 @@
+"""What `sweeps plan` tells of the features of frozen layers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from data_prep import find_prepared
+from sweeps.core.bases import shape_source
+from sweeps.core.launch import Resolved, RunOptions, parse_size, split_sizes
+from sweeps.core.screen import amount
+from trainables.core.forecast import forecast_apart
+from trainables.core.pretrained import LEAST_SIZE, PretrainedConfig
+
+
+def feature_lines(resolved: Resolved, options: RunOptions) -> list[str]:
+    """Lines of the plan; none for a trainable without a base."""
+    config = resolved.sweep.config({}, options.seed)
+    if not isinstance(config, PretrainedConfig):
+        return []
+    searched = resolved.sweep.space.get("augmentation")
+    augmented = [value for value in (searched.ends() if searched else [config.augmentation]) if value != "none"]
+    if config.features == "off":
+        return ["features   off: frozen layers run in every epoch of every trial"]
+    if augmented and not config.views:
+        return [
+            f"features   not shared with augmentation ({', '.join(augmented)}): frozen layers run in every epoch, on images that differ in each; "
+            "--set views=K keeps K augmented views of each image"
+        ]
+    points = _points(resolved, options)
+    found = forecast_apart({"trainable": resolved.sweep.trainable, "points": [point for _, point in points]})
+    if found is None:
+        return ["features   not known before the run: the base cannot be had yet"]
+    shared = {name: cut["bytes"] for (name, _), cut in zip(points, found, strict=True) if cut["bytes"]}
+    apart = [name for (name, _), cut in zip(points, found, strict=True) if not cut["bytes"]]
+    lines = [_sizes(shared, resolved, options)] if shared else []
+    if apart:
+        lines.append(f"           trained whole: {'; '.join(apart)} (nothing frozen, or too little for what its features would take)")
+    return lines
+
+
+def _points(resolved: Resolved, options: RunOptions) -> list[tuple[str, dict[str, Any]]]:
+    """(name, what is asked) of each cut that trials can have."""
+    sweep = resolved.sweep
+    searched = {key: sweep.space[key].ends() for key in ("base", "unfrozen_layers") if key in sweep.space}
+    points = []
+    for values in itertools.product(*searched.values()):
+        point = dict(zip(searched, values, strict=True))
+        config = sweep.config(point, options.seed)
+        assert isinstance(config, PretrainedConfig)
+        source = shape_source(config.base, resolved, options)
+        if config.base in LEAST_SIZE:
+            # Its weights are not asked for, or a plan would download them.
+            source.pop("weights", None)
+        name = " ".join(f"{key}={value}" for key, value in point.items()) or config.base
+        points.append((name, {"config": config.model_dump(), "source": source}))
+    return points
+
+
+def _sizes(shared: dict[str, int], resolved: Resolved, options: RunOptions) -> str:
+    config = resolved.sweep.config({}, options.seed)
+    views = getattr(config, "views", None) or 1
+    dataset = find_prepared(resolved.data, size=resolved.size, root=options.data_root)
+    cuts = f"{len(shared)} cut{'s' * (len(shared) > 1)}"
+    if dataset is None:
+        each = ", ".join(f"{size / 1000:.1f}" for size in shared.values())
+        return f"features   of frozen layers, once for all trials: {cuts}, {each} KB an image ({resolved.data} is not prepared yet)"
+    train, validation, test = split_sizes(resolved.with_settings({"data_fraction": 1.0}), dataset)
+    images = train * views + validation
+    total = images * sum(shared.values())
+    text = (
+        f"features   of frozen layers, once for all trials: {images * len(shared):,} images ({cuts}), {amount(total)} beside the data set"
+    )
+    largest = max(images * size for size in shared.values())
+    over = f"; more than --cache-size {options.cache_size}" if largest > parse_size(options.cache_size) else ""
+    return f"{text}; then {test:,} for the test of the best{over}"

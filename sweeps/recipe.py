@@ -2,10 +2,11 @@
 
 Question   How much do augmentation, a learning-rate schedule, label smoothing and weight decay add, of one small network?
 Command    sweeps run recipe --data tiny-imagenet        (digits and letters: add --set augmentation=shift)
-Cost       not yet measured on Tiny ImageNet; eight trials of 30 epochs, none of them stopped early
+Cost       not yet measured on Tiny ImageNet; eight trials of 30 epochs, none of them stopped early. The first command below: 31 min on 2 busy cores
 Expected   more than dropout or depth: a good recipe is worth +18 points to ResNet-18 on Tiny ImageNet (published); not yet measured here there.
-           `sweeps run recipe --data fashion-mnist --set images=10000 --epochs 10 --samples 6 --seeds 3`:
-           0.8881 ± 0.0029 on test over 3 seeds; the plain recipe, by the same with every searched setting fixed, 0.8511 ± 0.0156
+           `sweeps run recipe --data fashion-mnist --epochs 6 --samples 6 --seeds 3`: 0.9177 ± 0.0015 on test over 3 seeds (flip_shift, one_cycle, smoothing
+           0.1, decay 0.01, rate 0.018, dropout 0.0014); the plain recipe, by the same with every searched setting fixed and `--samples 1`, 0.9002 ± 0.0080.
+           With `--set images=10000` and ten epochs: 0.8881 ± 0.0029 against 0.8511 ± 0.0156
 """
 
 from sweeps import Sweep, choice, log_uniform, uniform

@@ -103,6 +103,12 @@ def test_nothing_yet(store: CheckpointStore, folder: Path) -> None:
     assert not folder.exists()
 
 
+def test_the_newest_before(store: CheckpointStore, folder: Path) -> None:
+    fill(store, 5, best=2)
+    found = [store.load_newest(before=epoch) for epoch in (6, 5, 4, 3, 2)]
+    assert [newest and len(newest[1]) for newest in found] == [5, 4, 2, 2, None]
+
+
 @pytest.mark.parametrize("left", [0, 1, 31, 32, 33, 500, -33, -32, -1])
 def test_torn_falls_back(store: CheckpointStore, folder: Path, left: int) -> None:
     fill(store, 3)

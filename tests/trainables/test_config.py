@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep import BadInput
-from trainables import TrainConfig
+from trainables import TrainConfig, get_trainable
 from trainables.core.config import checked
 
 NAN = float("nan")
@@ -158,3 +158,20 @@ def test_defaults_are_the_plain_recipe() -> None:
     assert (config.images, config.data_fraction) == (None, 1)
     assert (config.optimizer, config.patience, config.final_fit) == ("adam", None, False)
     assert (config.schedule, config.label_smoothing, config.weight_decay, config.augmentation) == ("constant", 0, 0, "none")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one_cycle"])
+def test_what_an_epoch_depends_on(schedule: str) -> None:
+    """Patience never; epochs where the schedule goes by them, and everything else."""
+    made = TrainConfig(schedule=schedule, epochs=7, patience=3)
+    longer = made.model_copy(update={"epochs": 9, "patience": None})
+    assert (made.trajectory() == longer.trajectory()) == (schedule == "constant")
+    assert made.trajectory() == made.model_copy(update={"patience": 8}).trajectory()
+    without = {"patience", "epochs"} if schedule == "constant" else {"patience"}
+    assert set(made.trajectory()) == set(TrainConfig.model_fields) - without
+    assert made.trajectory() != made.model_copy(update={"seed": 1}).trajectory()
+
+
+def test_a_trainables_own_settings_count() -> None:
+    config = get_trainable("cnn").config
+    assert config(dropout=0.1).trajectory() != config(dropout=0.2).trajectory()  # type: ignore[call-arg]

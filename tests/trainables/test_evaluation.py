@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from sklearn.metrics import accuracy_score, classification_report, log_loss, top_k_accuracy_score
 
 from data_prep import Dataset, split
-from tests.trainables.trials import in_new_process, training
+from tests.trainables.trials import assert_same_arrays, in_new_process, metrics, training
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.evaluation import evaluate, load_model, measure, predict
 from trainables.core.training import Training
@@ -256,6 +257,31 @@ def test_any_keras_loads_what_is_saved(digits16: Dataset, with_recipe: tuple[Tra
 def test_the_epoch_must_be_there(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) -> None:
     with pytest.raises(FileNotFoundError, match=r"epoch-000003\.npz"):
         evaluate(task(digits16, trial[0], epoch=3))
+
+
+@pytest.mark.parametrize("kept", [[2, 4, 5], [4, 5], []])
+def test_of_a_shared_training_it_is_trained_again(
+    digits16: Dataset, trial: tuple[str, list[dict[str, Any]]], tmp_path: Path, kept: list[int]
+) -> None:
+    """From the newest before it, or from the start; what is there stays."""
+    folder = tmp_path / "trial"
+    shutil.copytree(trial[0], folder)
+    store = CheckpointStore(str(folder))
+    for epoch in set(store.epochs()) - set(kept):
+        (folder / store.name(epoch)).unlink()
+    found = evaluate({**task(digits16, str(folder), epoch=3), "shared": True})
+    assert store.epochs() == sorted([*kept, 3])
+    one = training(digits16, **SETTINGS)
+    for _ in range(3):
+        one.run_epoch()
+    arrays, history = store.load(3)
+    assert_same_arrays(arrays, one.state())
+    assert [metrics(result) for result in history] == [metrics(result) for result in trial[1][:3]]
+    assert found["splits"]["validation"]["loss"] == pytest.approx(trial[1][2]["val_loss"], rel=1e-5)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = evaluate({**task(digits16, str(folder), epoch=3), "shared": True})
+    assert again["splits"] == found["splits"]
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before, "once"
 
 
 def test_predict_in_parts(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) -> None:

@@ -145,6 +145,20 @@ def test_the_best_epoch_is_kept(task: Task) -> None:
     assert best > 1
 
 
+def test_the_best_epochs_of_what_ends_before_are_kept(task: Task) -> None:
+    """Of trials that are the same training up to there, once it has come so far."""
+    prefixes = [2, 4, 9]
+    worker = Worker(config={**task(learning_rate=0.01, classes=4), "prefixes": prefixes})
+    for epoch in range(1, 8):
+        worker.step()
+        assert worker.training
+        history = worker.training.history
+        bests = {best_epoch(history), best_epoch(history[:-1] or history), *(best_epoch(history[:p]) for p in prefixes if p <= epoch)}
+        others = [n for n in range(1, epoch + 1) if n not in bests]
+        assert store_of(task()).epochs() == sorted({*bests, *others[-2:]})
+    assert best_epoch(history[:4]) < best_epoch(history), "or nothing more is kept"
+
+
 def test_tune_trains_it(task: Task, expected: list[dict[str, Any]]) -> None:
     """By `train`, and the save that Tune asks for when a worker changes trials."""
     worker: Any = Worker(config=task())

@@ -59,9 +59,9 @@ class CheckpointStore:
             arrays = {key: opened[key] for key in opened.files}
         return arrays, json.loads(arrays.pop(HISTORY).tobytes())
 
-    def load_newest(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:
-        """The newest that reads whole: a torn one falls back to the one before. None when there is none."""
-        for epoch in reversed(self.epochs()):
+    def load_newest(self, before: int | None = None) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:
+        """The newest that reads whole, of an epoch `before` that one: a torn one falls back to the one before. None when there is none."""
+        for epoch in reversed([n for n in self.epochs() if before is None or n < before]):
             try:
                 return self.load(epoch)
             except (OSError, ValueError):

@@ -60,6 +60,14 @@ class TrainConfig(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**32, description="of weights, shuffling, dropout and augmentation")
 
+    def trajectory(self) -> dict[str, Any]:
+        """The settings that an epoch's numbers depend on: trials with equal ones are one training, whose first epochs are those of all.
+
+        Not `patience`, which only says when to stop; nor `epochs`, unless the schedule goes by it. An experiment whose own `build` reads `epochs`
+        gives its own."""
+        without = {"patience"} if self.schedule != "constant" else {"patience", "epochs"}
+        return self.model_dump(exclude=without)
+
 
 def split_of(config: TrainConfig, dataset: Dataset) -> Split:
     """The trial's split of the data set."""

@@ -50,7 +50,8 @@ def load_model(stored: dict[str, Any]) -> keras.Model:
 
 
 def evaluate(task: dict[str, Any]) -> dict[str, Any]:
-    """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`, `cache_bytes` (of stored features).
+    """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`, `cache_bytes` (of stored features), `shared` (other
+    trials had a part in its training, which may not have known that this epoch was to be kept: then it is trained up to there again).
 
     Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
     recall, f1), `classes` (of the test split: class, name, precision, recall, f1, support) and `layers` (see `architecture.layers`). The training
@@ -58,6 +59,8 @@ def evaluate(task: dict[str, Any]) -> dict[str, Any]:
     claim(task["cpus"], task["gpus"])
     config = get_trainable(task["trainable"]).config(**task["config"])
     dataset = open_dataset(Path(task["dataset_folder"]))
+    if task.get("shared"):
+        _train_again(task, config, dataset)
     model = load_model(task)
     rows = split_of(config, dataset)
     read = _reader(model, config, dataset, task.get("cache_bytes"))
@@ -66,6 +69,28 @@ def evaluate(task: dict[str, Any]) -> dict[str, Any]:
         probabilities = read(name, part)
         splits[name] = measure(probabilities, dataset.labels[part])
     return {"splits": splits, **_class_report(probabilities, dataset, rows.test, task["class_count"]), "layers": layers(model)}
+
+
+def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset) -> None:
+    """Have the checkpoint of the epoch in the store, as it was: equal state gives equal numbers."""
+    import keras
+
+    from trainables.core.inputs import FeatureCache
+    from trainables.core.training import Training
+
+    store = CheckpointStore(task["checkpoints"])
+    stored = store.epochs()
+    if task["epoch"] in stored:
+        return
+    cache = FeatureCache(feature_folder(dataset), task["cache_bytes"]) if task.get("cache_bytes") is not None else None
+    training = Training(get_trainable(task["trainable"]), config, dataset, opened(config, task["bases"]), cache=cache)
+    if newest := store.load_newest(before=task["epoch"]):
+        training.restore(*newest)
+    while training.epoch < task["epoch"]:
+        training.run_epoch()
+    store.save(training.state(), training.history, *stored)
+    # The names of the layers that are loaded then count from the start.
+    keras.utils.clear_session()
 
 
 def _reader(model: keras.Model, config: TrainConfig, dataset: Dataset, cache_bytes: int | None) -> Callable[[str, np.ndarray], np.ndarray]:

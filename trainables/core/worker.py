@@ -48,9 +48,9 @@ class Shared:
 
 class Worker(tune.Trainable):
     """Trains trials and measures stored models. Its configuration: `task` (TRAIN; or EVALUATE: then what `evaluate` takes), `trial` (index), `config`
-    (the trainable's settings), `reported` (epochs that the journal has), `checkpoints` (its folder, or URI), `final` (it trains on validation, too),
-    `deadline` (Unix time, s, after which it stops within an epoch, or None); and of the run: `trainable`, `dataset_folder`, `bases` (see
-    `bases.opened`), `cache_bytes` (of stored features), `cpus`, `gpus`.
+    (the trainable's settings), `reported` (epochs that the journal has), `checkpoints` (its folder, or URI), `prefixes` (epochs at which other trials
+    of the same training end), `final` (it trains on validation, too), `deadline` (Unix time, s, after which it stops within an epoch, or None); and of
+    the run: `trainable`, `dataset_folder`, `bases` (see `bases.opened`), `cache_bytes` (of stored features), `cpus`, `gpus`.
 
     It keeps what later trials share: the compiled networks and the stored features of the last ones."""
 
@@ -162,7 +162,9 @@ class Worker(tune.Trainable):
                 raise TrialFailure(f"diverged: {name} is {metrics[name]} in epoch {metrics['epoch']}; a lower learning_rate may help")
         # The best before this epoch, too: until this one is reported, it is the one that the journal knows.
         history = training.history
-        self.store.save(training.state(), history, best_epoch(history), best_epoch(history[:-1] or history))
+        # And those of trials that are this training up to there.
+        prefixes = [best_epoch(history[:count]) for count in self.task.get("prefixes", ()) if count <= len(history)]
+        self.store.save(training.state(), history, best_epoch(history), best_epoch(history[:-1] or history), *prefixes)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing for Ray to keep: the checkpoints are on the run storage. (Ray calls this when a worker changes trials.)"""

@@ -308,8 +308,9 @@ def stored_model(spec: RunSpec, storage: RunStorage, trial: Trial) -> dict[str, 
         "config": trial.config,
         "class_count": spec.class_count,
         "bases": base_files(spec, storage),
-        "checkpoints": storage.trial_checkpoints(trial.trial_id),
+        "checkpoints": storage.trial_checkpoints(trial.folder_id),
         "epoch": trial.best_epoch,
+        "shared": trial.mate_of is not None or trial.shared_with is not None,
     }
 
 

@@ -4,6 +4,9 @@ uninterrupted one would have.
 In order of arrival (the default) a decision uses everything in the journal. In trial order (`--deterministic`) a suggestion or verdict for trial i
 uses trials up to i - WINDOW only, and waits until those have ended: then it depends on neither the number of workers nor on interruptions.
 
+Trials that are one training (`TrainConfig.trajectory`) are trained by one worker at a time. Each epoch that comes of it is a result of all of them,
+with a verdict of its own; who of them has the worker is told apart by `of` in the copies, and decides nothing else.
+
 When the search has ended, its best configurations are trained again with further seeds (`--seeds`): more trials of the run, which no rule but the
 time budget stops. Then the best is fitted once more on train and validation where the sweep asks for that (`final_fit`), which nothing stops: it has the
 epochs that its best had.
@@ -11,6 +14,7 @@ epochs that its best had.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from typing import Any
@@ -26,6 +30,8 @@ from trainables.core.selection import without_gain
 WINDOW = 4
 # Configurations that are trained again where a run has several seeds.
 REPEATED = 3
+# Searchers whose suggestions depend on results.
+LEARNING = ("tpe", "autokeras")
 # Whose versions suggestions depend on.
 DRAWN_BY = {"tpe": ("hyperopt",), "random": ("numpy",), "grid": ("numpy",), "autokeras": ("autokeras", "keras-tuner")}
 
@@ -38,6 +44,9 @@ class Decisions:
         self.count = trial_count(spec.sweep, spec.samples)
         self.proposer = proposer(spec.sweep, spec.seed)
         self.told: set[int] = set()
+        # Who was given to a worker in this session.
+        self.given: set[int] = set()
+        self.trainings: dict[int, str] = {}
         self.defaults = {name: field.default for name, field in get_trainable(spec.sweep.trainable).config.model_fields.items()}
         # Of a finished run nothing will be asked.
         if not finished(spec, self.state):
@@ -72,14 +81,32 @@ class Decisions:
             )
 
     def settle(self) -> None:
-        """End what was decided before an interruption but not yet carried out. To be called when the session has begun."""
-        for trial in self.state.trials.values():
-            if trial.end:
-                continue
-            if trial.epochs and (stop := trial.epochs[trial.last_epoch]["stop"]):
-                self.end(trial.index, stop)
-            elif self.out_of_time() and not trial.final_of:
-                self.end(trial.index, "time budget")
+        """Carry out what was decided before an interruption. To be called when the session has begun."""
+        for trajectory in dict.fromkeys(trial.trajectory for trial in self.open_trials()):
+            self._carry_out(trajectory)
+
+    def _carry_out(self, trajectory: int) -> None:
+        """What follows from the rows of a training, in one order wherever an interruption came between: its trials have every epoch that one of them
+        has, up to their own ends. Those that nobody trains end with the run's time."""
+        mates = self.state.mates(trajectory)
+        # One of the mates has trained it, and the others have copies.
+        trained = {epoch: row for mate in mates for epoch, row in mate.epochs.items() if not row.get("of")}
+        for epoch in sorted({epoch for mate in mates for epoch in mate.epochs}):
+            for mate in mates:
+                if not mate.end and epoch == mate.last_epoch + 1 and epoch in trained:
+                    self._copy(mate, trained[epoch])
+            for mate in mates:
+                if not mate.end and epoch == mate.last_epoch and (stop := mate.epochs[epoch]["stop"]):
+                    self._end(mate.index, stop)
+        if self.out_of_time():
+            for mate in mates:
+                if not mate.end and not mate.final_of and mate.index not in self.given:
+                    self._end(mate.index, "time budget")
+
+    def _copy(self, trial: Trial, row: Row) -> None:
+        """Another trial's epoch is this one's, too; whether it stops is its own affair."""
+        result = {key: value for key, value in row.items() if key not in ("kind", "time", "trial", "stop")}
+        self.journal.append("result", trial=trial.index, **result, stop=self._verdict(trial, result, trained=False), of=row["trial"])
 
     def _ask(self, index: int, ended: list[int]) -> tuple[Row, int | None]:
         """The settings of a trial, and the trial that it repeats."""
@@ -108,7 +135,8 @@ class Decisions:
     def waiting(self) -> bool:
         """Whether the next suggestion has to wait for trials that still run."""
         running = self.open_trials()
-        if self.spec.parallel is not None and len(running) >= self.spec.parallel:
+        # Of mates one is trained at a time.
+        if self.spec.parallel is not None and len({trial.trajectory for trial in running}) >= self.spec.parallel:
             return True
         if selected(self.spec, self.state, self.out_of_time()):
             return False
@@ -122,33 +150,83 @@ class Decisions:
         return self.spec.deterministic and any(trial.index <= first for trial in running)
 
     def suggest(self) -> Trial:
-        """The next trial, in the journal before anyone knows of it."""
+        """The next trial, in the journal before anyone knows of it; with the epochs that a mate has had, and perhaps at its end by that."""
         index = len(self.state.trials) + 1
         if selected(self.spec, self.state, self.out_of_time()):
             config, final_of = final_fits(self.spec, self.state)[0]
-            self.journal.append("suggest", trial=index, config=config, final_of=final_of)
-            return self.state.trials[index]
-        ended = [row["trial"] for row in self.journal.rows if row["kind"] == "end"]
-        config, repeat_of = self._ask(index, ended)
-        self.journal.append("suggest", trial=index, config=config, repeat_of=repeat_of)
-        return self.state.trials[index]
+            self.journal.append("suggest", trial=index, config=config, final_of=final_of, mate_of=self._mate_of(config, final=True))
+        else:
+            ended = [row["trial"] for row in self.journal.rows if row["kind"] == "end"]
+            config, repeat_of = self._ask(index, ended)
+            self.journal.append("suggest", trial=index, config=config, repeat_of=repeat_of, mate_of=self._mate_of(config, final=False))
+        trial = self.state.trials[index]
+        self._carry_out(trial.trajectory)
+        return trial
+
+    def _mate_of(self, config: Row, final: bool) -> int | None:
+        """The first trial that is one training with these settings. A final fit trains on other images."""
+        wanted = self._training(config)
+        for trial in self.state.trials.values():
+            if trial.mate_of is None and (trial.final_of is not None) == final:
+                if trial.index not in self.trainings:
+                    self.trainings[trial.index] = self._training(trial.config)
+                if self.trainings[trial.index] == wanted:
+                    return trial.index
+        return None
+
+    def _training(self, config: Row) -> str:
+        return json.dumps(get_trainable(self.spec.sweep.trainable).config(**config).trajectory(), sort_keys=True)
+
+    def give(self) -> Trial | None:
+        """An open trial for a free worker. One worker at a time trains what is one training: the longest of its trials, ties to the first. None: there
+        is none, or they wait for a mate that is being trained."""
+        for trajectory in dict.fromkeys(trial.trajectory for trial in self.open_trials()):
+            mates = [trial for trial in self.state.mates(trajectory) if not trial.end]
+            if any(mate.index in self.given for mate in mates):
+                continue
+            self._carry_out(trajectory)
+            if left := [mate for mate in mates if not mate.end]:
+                chosen = max(left, key=lambda mate: (mate.config["epochs"], -mate.index))
+                self.given.add(chosen.index)
+                return chosen
+        return None
+
+    def give_new(self) -> Trial | None:
+        """The same of trials that are suggested for it: those that share a training which goes on are left to wait."""
+        while not (self.exhausted or self.waiting() or self._crowded()):
+            self.suggest()
+            if trial := self.give():
+                return trial
+        return None
+
+    @property
+    def all_given(self) -> bool:
+        """No worker will be asked for again: nothing is to be suggested, and what is open is being trained."""
+        return self.exhausted and all(trial.index in self.given for trial in self.open_trials())
+
+    def _crowded(self) -> bool:
+        """Whether a search that learns has a trial open for every worker, some of them waiting for a mate: another one would be a guess."""
+        still_open = self.open_trials()
+        if self.spec.sweep.searcher not in LEARNING or all(trial.index in self.given for trial in still_open):
+            return False
+        workers: int = self.state.sessions[-1]["workers"]
+        return len(still_open) >= workers
 
     def report(self, index: int, result: Row) -> bool:
         """Take an epoch's result; whether the trial stops. A result that the journal has, reported again after an interruption, changes nothing."""
         trial = self.state.trials[index]
         if result["epoch"] not in trial.epochs:
             self.journal.append("result", trial=index, **result, stop=self._verdict(trial, result))
-        stop: str | None = trial.epochs[result["epoch"]]["stop"]
-        if stop and not trial.end:
-            self.end(index, stop)
-        return bool(stop)
+        self._carry_out(trial.trajectory)
+        return trial.end is not None
 
-    def _verdict(self, trial: Trial, result: Row) -> str | None:
+    def _verdict(self, trial: Trial, result: Row, trained: bool = True) -> str | None:
         if result["epoch"] >= trial.config["epochs"]:
             return "epochs"
         if trial.final_of:
             return None
-        if self.out_of_time():
+        # A copy takes no time.
+        if trained and self.out_of_time():
             return "time budget"
         patience = trial.config.get("patience")
         if patience is not None and without_gain([*trial.epochs.values(), result]) >= patience:
@@ -165,6 +243,10 @@ class Decisions:
 
     def end(self, index: int, reason: str) -> None:
         """Record that a trial is done: it had all its epochs, or came no further (`patience`), or it was stopped before."""
+        self._end(index, reason)
+        self._carry_out(self.state.trials[index].trajectory)
+
+    def _end(self, index: int, reason: str) -> None:
         status = "completed" if reason in ("epochs", "patience") else "stopped"
         self.journal.append("end", trial=index, status=status, reason=reason, error=None)
 

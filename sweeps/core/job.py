@@ -52,8 +52,14 @@ class Job:
             "reported": trial.last_epoch,
             "final": trial.final_of is not None,
             "deadline": self.decisions.deadline(trial),
-            "checkpoints": self.storage.trial_checkpoints(trial.trial_id),
+            "checkpoints": self.storage.trial_checkpoints(trial.folder_id),
+            "prefixes": self._prefixes(trial),
         }
+
+    def _prefixes(self, trial: Trial) -> list[int]:
+        """Where its mates end, or have ended: any of them may be the best of the run."""
+        mates = [mate for mate in self.state.mates(trial.trajectory) if mate is not trial]
+        return sorted({mate.last_epoch if mate.end else mate.config["epochs"] for mate in mates} - {0})
 
     def evaluation(self, trial: Trial) -> dict[str, Any]:
         """A worker's configuration to measure a trial's best model."""

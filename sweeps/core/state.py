@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
@@ -18,15 +19,19 @@ EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 @dataclass
 class Trial:
     """One configuration; `repeat_of` is the trial of the search that has the same settings and another seed, `final_of` the trial whose settings this one
-    has on train and validation (its final fit); both None for the search's own.
+    has on train and validation (its final fit); both None for the search's own. `mate_of` is the first trial that is one training with this one (see
+    `TrainConfig.trajectory`), None for that one itself; `suggested_at` is in Unix time (s).
 
     `epochs` maps an epoch (from 1) to its result row: EPOCH_METRICS, learning_rate, epoch_seconds, images_per_second,
-    finished_at (Unix time, s), node, device, parameters, trainable_parameters, checkpoint, setup_seconds, stop (why the trial ends after this epoch, or None)."""
+    finished_at (Unix time, s), node, device, parameters, trainable_parameters, checkpoint, setup_seconds, stop (why the trial ends after this epoch, or None),
+    of (the mate whose training gave it; not there: its own)."""
 
     index: int
     config: Row
     repeat_of: int | None = None
     final_of: int | None = None
+    mate_of: int | None = None
+    suggested_at: float | None = None
     epochs: dict[int, Row] = field(default_factory=dict)
     starts: list[Row] = field(default_factory=list)
     stages: list[Row] = field(default_factory=list)
@@ -68,6 +73,27 @@ class Trial:
         return self.epochs[self.best_epoch] if self.best_epoch else None
 
     @property
+    def trajectory(self) -> int:
+        """The first trial of its training, perhaps itself."""
+        return self.mate_of or self.index
+
+    @property
+    def folder_id(self) -> str:
+        """The trial that its checkpoints have the folder of: those of one training have one."""
+        return f"{self.trajectory:05d}"
+
+    @property
+    def own_epochs(self) -> list[Row]:
+        """The results that its own training gave."""
+        return [row for row in self.epochs.values() if not row.get("of")]
+
+    @property
+    def shared_with(self) -> int | None:
+        """The mate whose training gave most of its epochs that are not its own; None: all are its own."""
+        shared = Counter(row["of"] for row in self.epochs.values() if row.get("of"))
+        return shared.most_common(1)[0][0] if shared else None
+
+    @property
     def restarts(self) -> int:
         """How often it was started again after a failure, a lost worker or an interruption."""
         return max(0, len(self.starts) - 1)
@@ -90,11 +116,13 @@ def _complete(row: Row, keys: tuple[str, ...]) -> None:
 
 @dataclass
 class RunState:
-    """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluations of its best trials by (trial, epoch)."""
+    """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluations of its best trials by (trial, epoch).
+    `shared_epochs`: those that trials have by another one's training."""
 
     trials: dict[int, Trial] = field(default_factory=dict)
     sessions: list[Row] = field(default_factory=list)
     evaluations: dict[tuple[int, int], Row] = field(default_factory=dict)
+    shared_epochs: int = 0
     last_time: float | None = None
     earlier_seconds: float = 0.0
 
@@ -106,17 +134,18 @@ class RunState:
             self.sessions.append(row)
         elif kind == "suggest":
             _complete(row["config"], ("epochs",))
-            repeat_of, final_of = row.get("repeat_of"), row.get("final_of")
-            for first in (repeat_of, final_of):
+            repeat_of, final_of, mate_of = row.get("repeat_of"), row.get("final_of"), row.get("mate_of")
+            for first in (repeat_of, final_of, mate_of):
                 if first is not None and first not in self.trials:
                     raise ValueError(f"there is no trial {first!r} to repeat")
-            self.trials[row["trial"]] = Trial(row["trial"], row["config"], repeat_of, final_of)
+            self.trials[row["trial"]] = Trial(row["trial"], row["config"], repeat_of, final_of, mate_of, row["time"])
         elif kind in ("start", "stage"):
             trial = self.trials[row["trial"]]
             (trial.starts if kind == "start" else trial.stages).append(row)
         elif kind == "result":
             _complete(row, (*EPOCH_METRICS, "stop"))
             self.trials[row["trial"]].epochs[row["epoch"]] = row
+            self.shared_epochs += row.get("of") is not None
         elif kind == "end":
             self.trials[row["trial"]].end = row
         elif kind == "beat":
@@ -190,6 +219,15 @@ class RunState:
     def unmeasured(self) -> list[Trial]:
         """The runs of the best configuration that are not evaluated yet."""
         return [trial for trial in self.best_runs if not self.evaluation_of(trial)]
+
+    def mates(self, trajectory: int) -> list[Trial]:
+        """The trials that are this training, in their order; `trajectory` is the first of them."""
+        return [trial for trial in self.trials.values() if trial.trajectory == trajectory]
+
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs that were trained, each once for all trials that share it."""
+        return sum(len(trial.epochs) for trial in self.trials.values()) - self.shared_epochs
 
     def count(self, status: Status) -> int:
         """Trials of that status."""

@@ -20,15 +20,15 @@ BEAT_SECONDS = 10
 
 
 class JournalSearcher(Searcher):
-    """Hands out the trials that a resume found open, then new suggestions, of the first run that has any: those with a time budget first. When a run's
-    search has ended, its best models are measured, by the workers that trained: these have keras and the features of frozen layers at hand."""
+    """Hands out the trials that are open (a resume's, and those that waited for a mate), then new suggestions, of the first run that has any: those with
+    a time budget first. When a run's search has ended, its best models are measured, by the workers that trained: these have keras and the features of
+    frozen layers at hand."""
 
     def __init__(self, jobs: list[Job]) -> None:
         # No metric: Tune would end the session at a result without it, as that of a trial that failed is.
         super().__init__()
         # A budget of its own runs from the session's start, also while another run has all the workers.
-        self.jobs = jobs = sorted(jobs, key=lambda job: job.spec.time_budget_seconds is None)
-        self.open = [(job, trial) for job in jobs for trial in job.decisions.open_trials()]
+        self.jobs = sorted(jobs, key=lambda job: job.spec.time_budget_seconds is None)
         self.measuring: set[tuple[str, int, int | None]] = set()
         self.at_work: set[str] = set()
 
@@ -39,16 +39,15 @@ class JournalSearcher(Searcher):
             self.at_work.add(trial_id)
             return task
         # What is at work may still be followed by something.
-        return None if self.at_work or not all(job.decisions.exhausted for job in self.jobs) else Searcher.FINISHED
+        return None if self.at_work or not all(job.decisions.all_given for job in self.jobs) else Searcher.FINISHED
 
     def _next(self) -> dict[str, Any] | None:
-        if self.open:
-            job, trial = self.open.pop(0)
-            return job.training(trial)
-        going_on = [job for job in self.jobs if not job.decisions.exhausted]
-        for job in going_on:
-            if not job.decisions.waiting():
-                return job.training(job.decisions.suggest())
+        for job in self.jobs:
+            if trial := job.decisions.give():
+                return job.training(trial)
+        for job in self.jobs:
+            if trial := job.decisions.give_new():
+                return job.training(trial)
         for job in self.jobs:
             for trial in job.state.unmeasured if job.decisions.searched else ():
                 key = job.run, trial.index, trial.best_epoch

@@ -17,6 +17,7 @@ from sweeps.core.journal import Journal
 from sweeps.core.storage import RunStorage
 from sweeps.core.tune import BEAT_SECONDS, JournalCallback, JournalScheduler, JournalSearcher
 from tests.sweeps import runs
+from trainables.core.features import CACHE_BYTES
 
 
 def a_job(folder: Path, run: str, **changes: Any) -> Job:
@@ -55,6 +56,7 @@ def test_open_trials_first_then_new_ones_then_no_more(job: Job) -> None:
         "run": "run",
         "trainable": "cnn",
         "dataset_folder": "/data/of-run",
+        "cache_bytes": CACHE_BYTES,
         "bases": {},
         "trial": 1,
         "config": known.config,
@@ -62,6 +64,7 @@ def test_open_trials_first_then_new_ones_then_no_more(job: Job) -> None:
         "final": False,
         "deadline": None,
         "checkpoints": f"{job.storage.folder}/checkpoints/00001",
+        "prefixes": [],
     }
     assert searcher.suggest("a") == task
     assert searcher.suggest("b")["trial"] == 2

@@ -38,7 +38,7 @@ def rows(spec: RunSpec, state: RunState) -> dict[str, list[Row]]:
     trials = [state.trials[index] for index in sorted(state.trials)]
     return {
         TRIALS: [_trial(spec, state, trial) for trial in trials],
-        EPOCHS: [_epoch(trial, epoch) for trial in trials for epoch in sorted(trial.epochs)],
+        EPOCHS: [_epoch(state, trial, epoch) for trial in trials for epoch in sorted(trial.epochs)],
         BEST_MODELS: list(_best_model(spec, state)),
         CLASS_REPORTS: list(_class_report(state)),
         LAYERS: list(_layers(state)),
@@ -65,8 +65,13 @@ def _of_best_epoch(trial: Trial) -> Row:
         "parameters": best.get("parameters"),
         "trainable_parameters": best.get("trainable_parameters"),
         "train_seconds": math.fsum(result["epoch_seconds"] for result in trial.epochs.values()),
-        "checkpoint": best.get("checkpoint"),
+        "checkpoint": _checkpoint(trial, best),
     }
+
+
+def _checkpoint(trial: Trial, best: Row) -> str | None:
+    name: str | None = best.get("checkpoint")
+    return name if name is None or trial.mate_of is None else f"../{trial.folder_id}/{name}"
 
 
 def _metrics(result: Row) -> Row:
@@ -79,25 +84,40 @@ def _trial(spec: RunSpec, state: RunState, trial: Trial) -> Row:
         **_what(spec, trial),
         "status": trial.status,
         "error": trial.error,
-        "repeat_of": state.trials[trial.repeat_of].trial_id if trial.repeat_of else None,
-        "final_of": state.trials[trial.final_of].trial_id if trial.final_of else None,
+        "repeat_of": _trial_id(state, trial.repeat_of),
+        "final_of": _trial_id(state, trial.final_of),
         "config_json": json.dumps(trial.config, sort_keys=True),
         "epochs_trained": len(trial.epochs),
         **_of_best_epoch(trial),
         "total_seconds": _total_seconds(trial),
         "images_per_second": _images_per_second(trial),
+        "shared_with": _trial_id(state, trial.shared_with),
         "restarts": trial.restarts,
         "node": last.get("node"),
         "device": last.get("device"),
-        "started_at": _time(trial.starts[0]["time"]) if trial.starts else None,
+        "started_at": _started_at(trial),
         "finished_at": _time(trial.end["time"]) if trial.end else None,
     }
 
 
+def _trial_id(state: RunState, index: int | None) -> str | None:
+    return state.trials[index].trial_id if index else None
+
+
+def _started_at(trial: Trial) -> datetime | None:
+    """One that only shares has no start of its own."""
+    if trial.starts:
+        return _time(trial.starts[0]["time"])
+    return _time(trial.suggested_at) if trial.suggested_at and trial.shared_with else None
+
+
 def _total_seconds(trial: Trial) -> float:
-    """Of each start, the time to the trial's last row before the next start: 100 to 130, then 500 to 560 is 90 s."""
+    """Of each start, the time to the trial's last row before the next start: 100 to 130, then 500 to 560 is 90 s. What a mate did is not its own."""
     starts = [row["time"] for row in trial.starts]
-    moments = [row["time"] for row in trial.epochs.values()] + ([trial.end["time"]] if trial.end else [])
+    moments = [row["time"] for row in trial.own_epochs]
+    # After a copy it ended as its mate went on.
+    if trial.end and not any(starts and row["time"] >= starts[-1] for row in trial.epochs.values() if row.get("of")):
+        moments.append(trial.end["time"])
     seconds = 0.0
     for start, following in pairwise([*starts, math.inf]):
         seconds += max((moment for moment in moments if start <= moment < following), default=start) - start
@@ -110,10 +130,17 @@ def _images_per_second(trial: Trial) -> float | None:
     return len(speeds) / math.fsum(1 / speed for speed in speeds) if speeds else None
 
 
-def _epoch(trial: Trial, epoch: int) -> Row:
+def _epoch(state: RunState, trial: Trial, epoch: int) -> Row:
     result = trial.epochs[epoch]
     copied = {name: result.get(name) for name in ("learning_rate", "epoch_seconds", "images_per_second")}
-    return {"trial_id": trial.trial_id, "epoch": epoch, **_metrics(result), **copied, "finished_at": _time(result["finished_at"])}
+    return {
+        "trial_id": trial.trial_id,
+        "epoch": epoch,
+        **_metrics(result),
+        **copied,
+        "finished_at": _time(result["finished_at"]),
+        "shared_with": _trial_id(state, result.get("of")),
+    }
 
 
 def _best_model(spec: RunSpec, state: RunState) -> Iterator[Row]:
@@ -130,7 +157,7 @@ def _best_model(spec: RunSpec, state: RunState) -> Iterator[Row]:
         "study": spec.study,
         "part": spec.part,
         "fit_on": "train+validation" if best.final_of else "train",
-        "final_of": state.trials[best.final_of].trial_id if best.final_of else None,
+        "final_of": _trial_id(state, best.final_of),
         "config_json": json.dumps(best.config, sort_keys=True),
         "trials": len(state.trials),
         "run_seconds": state.elapsed_seconds,
@@ -194,14 +221,17 @@ def _layers(state: RunState) -> Iterator[Row]:
 
 
 def totals(state: RunState) -> Row:
-    """What a run has cost and come to so far; part of the exported run.json."""
+    """What a run has cost and come to so far; part of the exported run.json. `epochs` are those of all trials, of which `epochs_shared` are another
+    trial's training; `train_seconds` are of those trained."""
     trials = state.trials.values()
     machines = {(result.get("node"), result.get("device")) for trial in trials for result in trial.epochs.values()}
     return {
         "trials": {"all": len(trials), **{status: state.count(status) for status in ("completed", "stopped", "failed", "running")}},
         "epochs": sum(len(trial.epochs) for trial in trials),
+        "epochs_trained": state.trained_epochs,
+        "epochs_shared": state.shared_epochs,
         "elapsed_seconds": state.elapsed_seconds,
-        "train_seconds": math.fsum(result["epoch_seconds"] for trial in trials for result in trial.epochs.values()),
+        "train_seconds": math.fsum(result["epoch_seconds"] for trial in trials for result in trial.own_epochs),
         "sessions": len(state.sessions),
         "restarts": sum(trial.restarts for trial in trials),
         "machines": [{"node": node, "device": device} for node, device in sorted(machines, key=str)],

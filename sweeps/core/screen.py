@@ -59,7 +59,7 @@ class Screen:
                 table.add_row(*summary(spec, state))
                 trials += sum(trial.end is not None for trial in state.trials.values())
                 total += total_trials(spec, state)
-                epochs += sum(len(trial.epochs) for trial in state.trials.values())
+                epochs += state.trained_epochs
                 elapsed = max(elapsed, state.elapsed_at(time.time()) if state.sessions else 0.0)
         progress = Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("trials"))
         progress.add_task(next((spec.study for spec, _ in self.runs if spec.study), ""), total=total, completed=trials)
@@ -107,14 +107,13 @@ def runs_table() -> Table:
 
 
 def summary(spec: RunSpec, state: RunState) -> tuple[str, ...]:
-    """Name, trials that have ended of all, trials at work, epochs, best validation accuracy."""
+    """Name, trials that have ended of all, trials at work, epochs trained, best validation accuracy."""
     ended = sum(trial.end is not None for trial in state.trials.values())
     running = [trial for trial in state.trials.values() if not trial.end]
     at_work = ", ".join(f"{trial.last_epoch}/{trial.config['epochs']}" for trial in running)
-    epochs = sum(len(trial.epochs) for trial in state.trials.values())
     best = state.leader
     accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
-    return spec.part or spec.run, f"{ended}/{total_trials(spec, state)}", at_work, str(epochs), accuracy
+    return spec.part or spec.run, f"{ended}/{total_trials(spec, state)}", at_work, str(state.trained_epochs), accuracy
 
 
 def line(spec: RunSpec, trial: Trial) -> str:
@@ -125,7 +124,8 @@ def line(spec: RunSpec, trial: Trial) -> str:
         return f"{what}: {trial.error}"
     if not trial.best:
         return what
-    done = f"{trial.last_epoch} of {trial.config['epochs']} epochs"
+    shared = f" (shared with {trial.shared_with:05d})" if trial.shared_with else ""
+    done = f"{trial.last_epoch} of {trial.config['epochs']} epochs{shared}"
     if trial.final_of:
         return f"trial {trial.trial_id} {trial.status}: final fit of trial {trial.final_of:05d}, {done}"
     return f"{what}: val_accuracy {trial.best['val_accuracy']:.4f} at epoch {trial.best_epoch}, {done}"
@@ -187,8 +187,8 @@ def _time_is_up(spec: RunSpec, state: RunState, now: float | None) -> bool:
 
 
 def pace(spec: RunSpec, state: RunState, total: int, now: float | None) -> str:
-    """Epochs done, epochs per second and the time left, as far as they can be told."""
-    epochs = sum(len(trial.epochs) for trial in state.trials.values())
+    """Epochs trained, epochs per second and the time left, as far as they can be told."""
+    epochs = state.trained_epochs
     elapsed = state.elapsed_seconds if now is None else state.elapsed_at(now)
     if not epochs or not elapsed:
         return "starting" if now else "no epoch reported yet"
@@ -203,14 +203,31 @@ def pace(spec: RunSpec, state: RunState, total: int, now: float | None) -> str:
 
 
 def _expected_epochs(spec: RunSpec, state: RunState, total: int) -> float | None:
-    """Of the whole run: a trial of the search has the mean of those that ended, a repeat all of its epochs. None while nothing tells, or nothing is left."""
+    """To train in the whole run: a trial of the search has the mean of those that ended, a repeat all of its epochs; at least what is left of the trainings
+    that trials share. None while nothing tells, or nothing is left."""
     ended = [trial for trial in state.trials.values() if trial.end and trial.epochs]
-    lengths = [len(trial.epochs) for trial in ended if trial.of_search]
+    lengths = [len(trial.own_epochs) for trial in ended if trial.of_search]
     if not lengths or len(ended) >= total or finished(spec, state):
         return None
     count = trial_count(spec.sweep, spec.samples)
-    longest: int = max(len(trial.epochs) for trial in ended)
-    return count * sum(lengths) / len(lengths) + (total - count) * longest
+    longest: int = max(len(trial.own_epochs) for trial in ended)
+    return max(count * sum(lengths) / len(lengths) + (total - count) * longest, state.trained_epochs + _left_of_shared(state))
+
+
+def _left_of_shared(state: RunState) -> int:
+    """Epochs up to the end of the longest open trial of each training that has several."""
+    several = {trial.mate_of for trial in state.trials.values()}
+    left: dict[int, int] = {}
+    for trial in state.trials.values():
+        if not trial.end and trial.trajectory in several:
+            left[trial.trajectory] = max(left.get(trial.trajectory, 0), trial.config["epochs"] - trial.last_epoch)
+    return sum(left.values())
+
+
+def sharing(state: RunState) -> str | None:
+    """What trials had by one another's training."""
+    shared, trained = state.shared_epochs, state.trained_epochs
+    return f"shared: {shared} of {shared + trained} epochs are of a training of several trials, and were trained once" if shared else None
 
 
 def duration(seconds: float) -> str:
@@ -241,7 +258,7 @@ def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
             trial.trial_id,
             *_cells(spec, trial),
             *(str(trial.config[key]) for key in seed),
-            _doing(trial),
+            _standing(trial),
             f"{trial.last_epoch}/{trial.config['epochs']}",
             f"{last['train_accuracy']:.4f}" if last else "",
             _figure(last),
@@ -250,11 +267,13 @@ def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
     return table
 
 
-def _doing(trial: Trial) -> str:
+def _standing(trial: Trial) -> str:
     """Its status; of one that computes features first, how far it is."""
     if trial.end is None and not trial.epochs and trial.stages and (left := trial.stages[-1])["images_done"] < left["images_total"]:
         return f"features {left['images_done'] / left['images_total']:.0%}"
-    return "final fit" if trial.final_of and not trial.end else trial.status
+    if trial.final_of and not trial.end:
+        return "final fit"
+    return f"{trial.status} with {trial.shared_with:05d}" if trial.shared_with else trial.status
 
 
 def _cells(spec: RunSpec, trial: Trial) -> list[str]:

@@ -102,6 +102,12 @@ METRICS = (
     Column("val_loss", FLOAT, "cross-entropy after the epoch", "nat", "validation"),
     Column("val_accuracy", FLOAT, "right answers after the epoch", "1", "validation"),
 )
+CHECKPOINT = Column(
+    "checkpoint",
+    TEXT,
+    "of best_epoch: a path from checkpoints/<trial_id>/ of the run's storage, `../` where trials that share a training have one folder; that of the "
+    "best trial is there",
+)
 SPLITS: Final = {"train": "train", "val": "validation", "test": "test"}
 FIGURES: Final = {
     "loss": ("cross-entropy", "nat"),
@@ -135,25 +141,37 @@ def _trials() -> list[Column]:
         FINAL_OF,
         *params_fields(),
         CONFIG_JSON,
-        Column("epochs_trained", INT, "epochs with a result"),
+        Column("epochs_trained", INT, "epochs with a result, shared ones too"),
         Column("best_epoch", INT, "from 1: highest val_accuracy, then lowest val_loss, then earliest; null before the first result"),
         *at_best,
         *PARAMETERS,
-        Column("train_seconds", FLOAT, "sum of epoch_seconds: training and validation", "s"),
+        Column(
+            "train_seconds",
+            FLOAT,
+            "sum of epoch_seconds, shared ones too: training and validation, had it been alone; what a run cost is in run.json, or the sum over its "
+            "`epochs` that are not shared",
+            "s",
+        ),
         Column(
             "total_seconds",
             FLOAT,
-            "wall time from each start to the last row of the journal before the next one: set-up and checkpoints included, work lost with a machine not",
+            "wall time from each start to the last row of the journal before the next one: set-up and checkpoints included, work lost with a machine not; "
+            "0 where another trial's training gave all of it",
             "s",
         ),
         Column("images_per_second", FLOAT, f"{IMAGES_PER_SECOND}; over all its epochs", "1/s"),
-        Column("shared_with", TEXT, "trial_id of the trial whose training gave these numbers; null: its own"),
+        Column(
+            "shared_with",
+            TEXT,
+            "trial_id of the trial whose training gave these numbers, or the most of those that are not its own: the two differ only in what "
+            "an epoch does not depend on, as params_epochs; null: its own",
+        ),
         Column("restarts", INT, "how often it was started again after a failure, a lost machine or an interruption"),
         Column("node", TEXT, "host name of the machine of its last epoch"),
         Column("device", TEXT, "what that machine trained on"),
-        Column("started_at", TIME, "its first start", "UTC"),
+        Column("started_at", TIME, "its first start; its suggestion where another trial's training gave all of it", "UTC"),
         Column("finished_at", TIME, "its end; null while it is running", "UTC"),
-        Column("checkpoint", TEXT, "of best_epoch: a file in checkpoints/<trial_id>/ of the run's storage"),
+        CHECKPOINT,
     ]
 
 
@@ -166,6 +184,7 @@ def _epochs() -> list[Column]:
         Column("epoch_seconds", FLOAT, "training and validation", "s"),
         Column("images_per_second", FLOAT, IMAGES_PER_SECOND, "1/s"),
         Column("finished_at", TIME, "end of the epoch", "UTC"),
+        Column("shared_with", TEXT, "trial_id of the trial whose training this epoch is of; null: its own"),
     ]
 
 
@@ -217,7 +236,7 @@ def _best_models() -> list[Column]:
         Column("run_seconds", FLOAT, "wall time of all sessions of the run", "s"),
         Column("git_commit", TEXT, "of the code that started the run; null outside a checkout"),
         Column("evaluated", BOOL, "the weights were measured on all three splits; false: not yet, and the test columns are null"),
-        Column("checkpoint", TEXT, "of best_epoch: a file in checkpoints/<trial_id>/ of the run's storage"),
+        CHECKPOINT,
     ]
 
 

@@ -16,7 +16,7 @@ from sweeps.core.journal import read_state
 from sweeps.core.launch import RunOptions
 from sweeps.core.plan import show_plan
 from sweeps.core.report import REPORT, write_report
-from sweeps.core.screen import line, overview, runs_table, summary, trial_table
+from sweeps.core.screen import line, overview, runs_table, sharing, summary, trial_table
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, run_names
@@ -53,6 +53,8 @@ def status(name: str | None, storage_location: str, console: Console) -> None:
         for trial in state.trials.values():
             if trial.status == "failed":
                 console.print(line(spec, trial), soft_wrap=True)
+        if shared := sharing(state):
+            console.print(shared, soft_wrap=True, highlight=False)
         console.print(_standing(storage, spec, state) + ("" if finished(spec, state) else _cure(storage)), soft_wrap=True)
         return
     names = run_names(storage_location)
@@ -91,9 +93,8 @@ def _summary(storage: RunStorage) -> tuple[str, ...]:
     except BadInput as error:
         return "", "", "", f"unreadable: {error}"
     best = state.leader
-    epochs = sum(len(trial.epochs) for trial in state.trials.values())
     accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
-    return str(len(state.trials)), str(epochs), accuracy, _standing(storage, spec, state)
+    return str(len(state.trials)), str(state.trained_epochs), accuracy, _standing(storage, spec, state)
 
 
 def _standing(storage: RunStorage, spec: RunSpec, state: RunState) -> str:

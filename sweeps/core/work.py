@@ -31,7 +31,7 @@ from sweeps.core.launch import (
     split_sizes,
 )
 from sweeps.core.report import REPORT, write_report
-from sweeps.core.screen import Screen
+from sweeps.core.screen import Screen, sharing
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage
@@ -333,6 +333,8 @@ class Work:
             self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {job.run}`", soft_wrap=True)
             return
         tables.show_best(self.options.results, job.run, self.console)
+        if shared := sharing(job.state):
+            self.console.print(shared, soft_wrap=True, highlight=False)
         self.console.print(f"results: {self.options.results}  {self._report()}  run: {job.storage.location}", soft_wrap=True)
 
     def _report(self) -> str:

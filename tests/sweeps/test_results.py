@@ -347,6 +347,8 @@ def test_run_json(results: Path) -> None:
     assert run["totals"] == {
         "trials": {"all": 4, "completed": 1, "stopped": 1, "failed": 1, "running": 1},
         "epochs": 6,
+        "epochs_trained": 6,
+        "epochs_shared": 0,
         "elapsed_seconds": 80.0,
         "train_seconds": 24.0,
         "sessions": 2,

@@ -3,6 +3,7 @@ given the same. Functions of the journal, without Ray; real ones are in test_run
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from ray.tune.search import Searcher
 from sweeps import Sweep, choice, integers
 from sweeps.core.decide import WINDOW, Decisions
 from sweeps.core.job import Job
+from sweeps.core.rows import rows, totals
+from sweeps.core.screen import line, overview, sharing, summary, trial_table
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage
+from sweeps.core.tables import EPOCHS, TRIALS
 from sweeps.core.tune import JournalSearcher
 from tests.sweeps import runs
 from tests.sweeps.sessions import EPOCH_SECONDS, Place
@@ -373,3 +377,80 @@ def test_a_session_may_have_nothing_to_train(monkeypatch: pytest.MonkeyPatch) ->
     assert decisions.left == 2
     assert JournalSearcher([Job(RunStorage("nowhere", "run"), decisions, "data")]).suggest("a") == Searcher.FINISHED
     assert decisions.searched
+
+
+def a_state(monkeypatch: pytest.MonkeyPatch, steps: int | None = None) -> tuple[RunSpec, RunState]:
+    """Four trials of 1, 5, 2 and 4 epochs; with the rows that Tune's callback writes for those that had a worker."""
+    made = spec({"epochs": choice(1, 5, 2, 4)}, fixed={"depth": 1})
+    here = Shared(monkeypatch, made)
+    decisions = here.begin(2)
+    while trial := decisions.give() or decisions.give_new():
+        decisions.give_new()
+        decisions.journal.append("start", trial=trial.index)
+        while steps != len(here.trained) and not here.train(decisions, trial):
+            pass
+        if steps == len(here.trained):
+            break
+    return made, decisions.state
+
+
+def test_what_the_results_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, state = a_state(monkeypatch)
+    tables = rows(made, state)
+    trials = tables[TRIALS]
+    assert [row["shared_with"] for row in trials] == [None, "00001", "00001", "00002"]
+    assert [row["train_seconds"] for row in trials] == [4.0, 20.0, 8.0, 16.0], "what each would have cost alone"
+    assert [row["total_seconds"] for row in trials] == [EPOCH_SECONDS, 4 * EPOCH_SECONDS, 0.0, 0.0]
+    assert [row["restarts"] for row in trials] == [0, 0, 0, 0]
+    assert all(row["started_at"] is not None for row in trials)
+    assert trials[2]["started_at"] == trials[3]["started_at"], "when they were suggested"
+    assert [row["checkpoint"].rpartition("/")[0] for row in trials] == ["", "../00001", "../00001", "../00001"]
+    assert [(row["trial_id"], row["epoch"]) for row in tables[EPOCHS] if row["shared_with"] is None] == [
+        ("00001", 1),
+        *(("00002", epoch) for epoch in (2, 3, 4, 5)),
+    ]
+    account = totals(state)
+    assert (account["epochs"], account["epochs_trained"], account["epochs_shared"], account["train_seconds"]) == (12, 5, 7, 20.0)
+    assert json.loads(json.dumps(account)) == account
+
+
+def test_time_that_a_mate_took_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after its first epoch; the next session trains the longer one."""
+    made = spec({"epochs": choice(3, 5)}, fixed={"depth": 1})
+    here = Shared(monkeypatch, made)
+    decisions = here.begin(2)
+    first = decisions.give() or decisions.give_new()
+    assert first
+    assert decisions.give_new() is None
+    decisions.journal.append("start", trial=1)
+    here.train(decisions, first)
+    again = here.begin(2)
+    second = again.give()
+    assert second
+    assert second.index == 2
+    again.journal.append("start", trial=2)
+    while not here.train(again, second):
+        pass
+    trials = rows(made, again.state)[TRIALS]
+    assert [row["total_seconds"] for row in trials] == [EPOCH_SECONDS, 4 * EPOCH_SECONDS]
+    assert [row["shared_with"] for row in trials] == ["00002", "00001"]
+
+
+def test_what_the_screen_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, state = a_state(monkeypatch)
+    lines = [line(made, trial) for trial in state.trials.values()]
+    assert lines[0].endswith(", 1 of 1 epochs")
+    assert lines[1].endswith(", 5 of 5 epochs (shared with 00001)")
+    assert lines[3].endswith(", 4 of 4 epochs (shared with 00002)")
+    assert sharing(state) == "shared: 7 of 12 epochs are of a training of several trials, and were trained once"
+    assert summary(made, state)[3] == "5"
+    status = list(trial_table(made, state, 12).columns[2].cells)
+    assert sorted(map(str, status)) == ["completed", "completed with 00001", "completed with 00001", "completed with 00002"]
+
+
+def test_time_left_is_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of five epochs are trained, and two of four trials are through."""
+    made, state = a_state(monkeypatch, steps=3)
+    text = str(overview(made, state, state.last_time)[1])
+    assert "3 epochs in 30 s, 0.10 epochs/s, about 20 s left" in text
+    assert sharing(runs.state()) is None

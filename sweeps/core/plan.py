@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from sweeps.core.propose import Grid, trial_count
 from sweeps.core.screen import duration
 from sweeps.core.storage import RunStorage, run_names
 from sweeps.core.sweep import Sweep
+from trainables import TrainConfig
 
 
 def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tuple[int, int]:
@@ -23,36 +25,91 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tupl
     sweep = resolved.sweep
     count = trial_count(sweep, resolved.samples)
     repeated = repeat_count(count, options.seeds)
-    most, epochs = _epochs(resolved, count, repeated)
+    epochs = _epochs(resolved, count, repeated)
     lines = [
         f"{resolved.part or resolved.name}: {sweep.question}",
         f"trainable  {sweep.trainable} on {resolved.data} at {resolved.size} px",
         *_bases(resolved),
         f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
         *_seeds(options, repeated),
-        f"epochs     at most {most} a trial, {epochs} in all{_stopping(resolved)}",
+        f"epochs     at most {epochs.of_a_trial} a trial, {epochs.of_all} in all{_stopping(resolved)}",
+        *_training(resolved, epochs),
         *_final_fit(resolved, options),
         *([f"at a time  {resolved.parallel}"] if resolved.parallel else []),
         *([f"budget     {duration(resolved.time_budget_seconds)}"] if resolved.time_budget_seconds else []),
         f"resources  {options.cpus} core{'s' * (options.cpus > 1)} and {resolved.gpus:g} GPUs a trial",
-        "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another",
-        f"time       {_expected(resolved, options, count + repeated, epochs)}",
+        f"shared     the prepared images, by all trials of a node; the workers' processes, one trial after another{_sharing(epochs)}",
+        f"time       {_expected(resolved, options, epochs)}",
     ]
     for text in [*lines, *notes(resolved, options)]:
         console.print(text, soft_wrap=True, highlight=False)
-    return count + repeated, epochs
+    return count + repeated, epochs.of_all
 
 
-def _epochs(resolved: Resolved, count: int, repeated: int) -> tuple[int, int]:
-    """(of one trial, of all trials), at most."""
+class Epochs(NamedTuple):
+    """At most: epochs of one trial, of all, those of them that are trained, and how many trainings these are."""
+
+    of_a_trial: int
+    of_all: int
+    trained: int
+    trainings: int
+
+
+def _epochs(resolved: Resolved, count: int, repeated: int) -> Epochs:
+    sweep, seed = resolved.sweep, resolved.seed
+    a_seed = repeat_count(count, 2)
+    seeds = repeated // a_seed
+    if sweep.searcher == "grid":
+        configs = [sweep.config(point, seed) for point in Grid(sweep).points[:count]]
+        each, trained = sorted((config.epochs for config in configs), reverse=True), _trained(configs)
+    else:
+        searched = sweep.space.get("epochs")
+        each = [int(max(searched.ends())) if searched else sweep.config({}, seed).epochs] * count
+        trained = each[: _most_trainings(sweep, seed)]
+    trainings = len(trained) + seeds * len(trained[:a_seed])
+    return Epochs(each[0], sum(each) + seeds * sum(each[:a_seed]), sum(trained) + seeds * sum(trained[:a_seed]), trainings)
+
+
+def _trained(configs: list[TrainConfig]) -> list[int]:
+    """The epochs of each training, the longest first."""
+    longest: dict[str, int] = {}
+    for config in configs:
+        key = json.dumps(config.trajectory(), sort_keys=True)
+        longest[key] = max(longest.get(key, 0), config.epochs)
+    return sorted(longest.values(), reverse=True)
+
+
+def _most_trainings(sweep: Sweep, seed: int) -> int | None:
+    """Of trials that are drawn from a space of choices; None where there are as many as trials."""
+    config = sweep.config({}, seed)
+    # Where schedules are searched, some of them go by the epochs.
+    counting = {*config.trajectory(), *(["epochs"] if "schedule" in sweep.space else [])}
+    values = [getattr(distribution, "values", None) for key, distribution in sweep.space.items() if key in counting]
+    if sweep.searcher == "autokeras" or None in values:
+        return None
+    return math.prod(len(found) for found in values if found)
+
+
+def _training(resolved: Resolved, epochs: Epochs) -> list[str]:
+    """What of it is trained."""
     sweep = resolved.sweep
-    searched = sweep.space.get("epochs")
-    most = int(max(searched.ends())) if searched else sweep.config({}, resolved.seed).epochs
-    if searched and sweep.searcher == "grid":
-        each = sorted((int(point["epochs"]) for point in Grid(sweep).points[:count]), reverse=True)
-        per_seed = repeat_count(count, 2)
-        return each[0], sum(each) + (sum(each[:per_seed]) * repeated // per_seed if repeated else 0)
-    return most, most * (count + repeated)
+    lines = []
+    if epochs.trained < epochs.of_all:
+        at_most = "" if sweep.searcher == "grid" and sweep.scheduler == "none" else "at most "
+        lines.append(
+            f"training   {at_most}{epochs.trained} of these epochs: trials that differ in no more than their epochs are one training"
+        )
+    searched = sweep.space.get("schedule")
+    schedules = searched.ends() if searched else [sweep.config({}, resolved.seed).schedule]
+    if "epochs" in sweep.space and (going_by_it := [str(name) for name in schedules if name != "constant"]):
+        lines.append(
+            f"apart      trials with schedule {' or '.join(going_by_it)}: it goes by the final count of epochs, so each is a training of its own"
+        )
+    return lines
+
+
+def _sharing(epochs: Epochs) -> str:
+    return "; a training, by the trials that are its first epochs" if epochs.trained < epochs.of_all else ""
 
 
 def _bases(resolved: Resolved) -> list[str]:
@@ -92,7 +149,7 @@ def _stopping(resolved: Resolved) -> str:
     return f"{early}; asha stops all but the best 1 in {sweep.reduction_factor} after {sweep.grace_epochs} epochs and each time {sweep.reduction_factor} times later"
 
 
-def _expected(resolved: Resolved, options: RunOptions, trials: int, epochs: int) -> str:
+def _expected(resolved: Resolved, options: RunOptions, epochs: Epochs) -> str:
     """From the newest earlier run here of the same trainable, data and size."""
     for name in reversed(run_names(options.storage)):
         storage = RunStorage(options.storage, name)
@@ -104,11 +161,11 @@ def _expected(resolved: Resolved, options: RunOptions, trials: int, epochs: int)
         same = (spec.sweep.trainable, spec.dataset_source, spec.cpus_per_trial) == (resolved.sweep.trainable, resolved.data, options.cpus)
         if not same or not state.sessions or _amount(spec.sweep, spec.seed) != _amount(resolved.sweep, options.seed):
             continue
-        seconds = [row["epoch_seconds"] for trial in state.trials.values() for row in trial.epochs.values()]
+        seconds = [row["epoch_seconds"] for trial in state.trials.values() for row in trial.own_epochs]
         if seconds:
             mean = sum(seconds) / len(seconds)
-            workers = min(state.sessions[-1]["workers"], trials, resolved.parallel or trials)
-            at_most = min(mean * epochs / workers, resolved.time_budget_seconds or math.inf)
+            workers = min(state.sessions[-1]["workers"], epochs.trainings, resolved.parallel or epochs.trainings)
+            at_most = min(mean * epochs.trained / workers, resolved.time_budget_seconds or math.inf)
             return f"at most about {duration(at_most)} of training on {workers} worker{'s' * (workers > 1)} ({mean:.2f} s an epoch, as measured in {name})"
     return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {options.storage} yet"
 

@@ -376,6 +376,58 @@ def test_the_plan_of_autokeras(sweeps: Sweeps) -> None:
     )
 
 
+def own_sweep(folder: Path, space: str, searcher: str = "grid", **fixed: object) -> None:
+    (folder / "own.py").write_text(
+        "from sweeps import Sweep, choice, integers, uniform\n"
+        f"SWEEP = Sweep(question='q', trainable='cnn', space={{{space}}}, searcher={searcher!r}, scheduler='none', fixed={fixed!r}, samples=20)\n"
+    )
+
+
+ONE_TRAINING = "of these epochs: trials that differ in no more than their epochs are one training"
+SHARED = "shared     the prepared images, by all trials of a node; the workers' processes, one trial after another"
+
+
+@pytest.mark.parametrize(
+    ("space", "searcher", "words", "epochs", "training"),
+    [
+        ("'epochs': choice(10, 25, 50, 100)", "grid", [], "at most 100 a trial, 185 in all", "100"),
+        ("'epochs': choice(10, 25, 50, 100)", "grid", ["--seeds", "3"], "at most 100 a trial, 535 in all", "300"),
+        ("'epochs': choice(10, 25, 50, 100)", "grid", ["--samples", "2"], "at most 25 a trial, 35 in all", "25"),
+        ("'epochs': choice(5, 10), 'depth': choice(1, 2, 3)", "grid", [], "at most 10 a trial, 45 in all", "30"),
+        ("'depth': choice(1, 2, 2)", "grid", [], "at most 20 a trial, 60 in all", "40"),
+        ("'epochs': integers(5, 10)", "random", [], "at most 10 a trial, 200 in all", "at most 10"),
+        ("'epochs': integers(5, 10), 'depth': choice(1, 2)", "tpe", ["--seeds", "2"], "at most 10 a trial, 230 in all", "at most 40"),
+        ("'epochs': integers(5, 10), 'dropout': uniform(0, 0.5)", "random", [], "at most 10 a trial, 200 in all", None),
+    ],
+)
+def test_a_plan_counts_what_is_trained(
+    sweeps: Sweeps, tmp_path: Path, space: str, searcher: str, words: list[str], epochs: str, training: str | None
+) -> None:
+    own_sweep(tmp_path, space, searcher)
+    code, out, _ = sweeps("plan", "own.py", *words)
+    assert code == 0
+    lines = out.splitlines()
+    assert f"epochs     {epochs}" in lines
+    assert [line for line in lines if line.startswith("training ")] == ([f"training   {training} {ONE_TRAINING}"] if training else [])
+    assert SHARED + ("; a training, by the trials that are its first epochs" if training else "") in lines
+    assert not [line for line in lines if line.startswith("apart")]
+
+
+def test_a_plan_says_what_is_trained_apart(sweeps: Sweeps, tmp_path: Path) -> None:
+    own_sweep(tmp_path, "'epochs': choice(5, 10)", schedule="one_cycle")
+    lines = sweeps("plan", "own.py")[1].splitlines()
+    because = "it goes by the final count of epochs, so each is a training of its own"
+    assert f"apart      trials with schedule one_cycle: {because}" in lines
+    assert "epochs     at most 10 a trial, 15 in all" in lines
+    assert SHARED in lines
+    own_sweep(tmp_path, "'epochs': choice(5, 10), 'schedule': choice('constant', 'cosine', 'linear')")
+    lines = sweeps("plan", "own.py")[1].splitlines()
+    assert f"training   40 {ONE_TRAINING}" in lines
+    assert f"apart      trials with schedule cosine or linear: {because}" in lines
+    own_sweep(tmp_path, "'epochs': choice(5, 10), 'schedule': choice('constant', 'cosine')", "random")
+    assert f"training   at most 40 {ONE_TRAINING}" in sweeps("plan", "own.py")[1].splitlines()
+
+
 def test_a_plan_with_other_limits(sweeps: Sweeps) -> None:
     words = ["plan", "autokeras", "--parallel", "2", "--time-budget", "90s", "--set", "final_fit=false", "--set", "patience=null"]
     lines = sweeps(*words, "--samples", "5")[1].splitlines()
@@ -406,6 +458,11 @@ def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) 
     assert "time       at most about 40 s of training on 2 workers (4.00 s an epoch, as measured in one)\n" in out
     _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8", "--parallel", "1")
     assert "time       at most about 1 min 20 s of training on 1 worker (4.00 s an epoch, as measured in one)\n" in out
+    own_sweep(tmp_path, "'epochs': choice(5, 10, 20)", size=8)
+    _, out, _ = sweeps("plan", "own.py")
+    assert "time       at most about 1 min 20 s of training on 1 worker (4.00 s an epoch, as measured in one)\n" in out, (
+        "20 epochs, in a row"
+    )
 
 
 def test_status_without_runs(sweeps: Sweeps) -> None:

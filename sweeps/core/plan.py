@@ -11,6 +11,7 @@ from rich.console import Console
 from data_prep import BadInput
 from sweeps.core.bases import is_trained, names
 from sweeps.core.decide import repeat_count
+from sweeps.core.forecast import feature_lines
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, notes
 from sweeps.core.propose import Grid, trial_count
@@ -30,6 +31,7 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tupl
         f"{resolved.part or resolved.name}: {sweep.question}",
         f"trainable  {sweep.trainable} on {resolved.data} at {resolved.size} px",
         *_bases(resolved),
+        *feature_lines(resolved, options),
         f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
         *_seeds(options, repeated),
         f"epochs     at most {epochs.of_a_trial} a trial, {epochs.of_all} in all{_stopping(resolved)}",

@@ -74,11 +74,11 @@ def opened(config: TrainConfig, bases: Mapping[str, str]) -> keras.Model | None:
         return None
     import keras
 
-    from trainables.core.seeds import seed_all
+    from trainables.core.seeds import as_fresh
 
     content = files.read(*files.resolve(bases[config.base]))
     # A file does not hold the generators: Keras draws new ones while it loads. Not from the seed itself, as the head's own are drawn from that.
-    seed_all((config.seed + 1) % 2**32)
+    as_fresh((config.seed + 1) % 2**32)
     with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
         path = Path(folder) / "base.keras"
         path.write_bytes(content)

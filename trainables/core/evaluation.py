@@ -73,8 +73,6 @@ def evaluate(task: dict[str, Any]) -> dict[str, Any]:
 
 def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset) -> None:
     """Have the checkpoint of the epoch in the store, as it was: equal state gives equal numbers."""
-    import keras
-
     from trainables.core.inputs import FeatureCache
     from trainables.core.training import Training
 
@@ -89,8 +87,6 @@ def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset) ->
     while training.epoch < task["epoch"]:
         training.run_epoch()
     store.save(training.state(), training.history, *stored)
-    # The names of the layers that are loaded then count from the start.
-    keras.utils.clear_session()
 
 
 def _reader(model: keras.Model, config: TrainConfig, dataset: Dataset, cache_bytes: int | None) -> Callable[[str, np.ndarray], np.ndarray]:

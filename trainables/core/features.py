@@ -36,7 +36,7 @@ FORMAT = 1
 OFF = "off"
 WAIT_SECONDS = 0.02
 # Mapped pages that were read count as the process's memory until they are let go; they stay in the page cache.
-KEPT_BYTES = 256 << 20
+KEPT_BYTES = 64 << 20
 FLOAT16_MOST = float(np.finfo(np.float16).max)
 
 Compute = Callable[[np.ndarray], np.ndarray]
@@ -112,9 +112,12 @@ class Features:
         noted = os.pread(self._digests, self.blocks * DIGEST_BYTES, 0)
         for block in range(self.blocks):
             digest = noted[block * DIGEST_BYTES : (block + 1) * DIGEST_BYTES]
-            if block not in self._whole and any(digest) and digest == _digest(self.array[self._part(block)]):
-                self._whole.add(block)
-        self._let_go(self.blocks * BLOCK * self.row_bytes)
+            if block not in self._whole and any(digest):
+                part = self._part(block)
+                # Read, not mapped: see KEPT_BYTES.
+                content = os.pread(self._file, (part.stop - part.start) * self.row_bytes, self.header + part.start * self.row_bytes)
+                if digest == _digest(content):
+                    self._whole.add(block)
 
     @property
     def missing(self) -> int:
@@ -152,9 +155,9 @@ class Features:
         values = compute(self.rows[part])
         if self.dtype == np.float16 and not np.abs(values).max(initial=0) <= FLOAT16_MOST:
             raise TooLarge
-        content = np.ascontiguousarray(values, self.dtype)
+        content = np.ascontiguousarray(values, self.dtype).tobytes()
         try:
-            _write(self._file, content.tobytes(), self.header + part.start * self.row_bytes)
+            _write(self._file, content, self.header + part.start * self.row_bytes)
             _write(self._digests, _digest(content), block * DIGEST_BYTES)
         except OSError as error:
             raise NoRoom(f"features are kept on the disk, but {self.folder.parent} cannot be written ({error.strerror})") from error
@@ -178,8 +181,8 @@ class Features:
             self.read_bytes = 0
 
 
-def _digest(content: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(content).view(np.uint8).data, digest_size=DIGEST_BYTES).digest()
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def _write(file: int, content: bytes, offset: int) -> None:

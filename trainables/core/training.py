@@ -19,7 +19,7 @@ from trainables.core.graphs import Graphs
 from trainables.core.inputs import FeatureCache, StoredInputs, usable_cut, views_of
 from trainables.core.recipe import plain_loss, plain_variables
 from trainables.core.schedule import rate
-from trainables.core.seeds import seed_all
+from trainables.core.seeds import as_fresh
 from trainables.core.steps import Batch, test_steps, train_steps
 from trainables.core.trainable import Trainable
 
@@ -152,7 +152,7 @@ class Training:
 
 def build_network(trainable: Trainable, config: TrainConfig, classes: int, base: keras.Model | None = None) -> keras.Model:
     """The trial's network; its weights and generators are drawn from the trial's seed, those of a `base` kept."""
-    seed_all(config.seed)
+    as_fresh(config.seed)
     return trainable.build(config, classes, base) if base is not None else trainable.build(config, classes)
 
 

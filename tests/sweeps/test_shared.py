@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from ray.tune.search import Searcher
 
 from sweeps import Sweep, choice, integers
 from sweeps.core.decide import WINDOW, Decisions
@@ -21,6 +20,7 @@ from sweeps.core.tables import EPOCHS, TRIALS
 from sweeps.core.tune import JournalSearcher
 from tests.sweeps import runs
 from tests.sweeps.sessions import EPOCH_SECONDS, Place
+from trainables.core.trainable import EVALUATE
 
 Row = dict[str, Any]
 
@@ -366,7 +366,8 @@ def test_what_a_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert searcher.suggest("d") is None
     for _ in range(3):
         here.train(decisions, decisions.state.trials[2])
-    assert searcher.suggest("e") == Searcher.FINISHED
+    measuring = searcher.suggest("e")
+    assert (measuring["task"], measuring["trial"], measuring["checkpoints"]) == (EVALUATE, 2, first["checkpoints"])
 
 
 def test_a_session_may_have_nothing_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +376,8 @@ def test_a_session_may_have_nothing_to_train(monkeypatch: pytest.MonkeyPatch) ->
     here.work(1, steps=4)
     decisions = here.begin(1)
     assert decisions.left == 2
-    assert JournalSearcher([Job(RunStorage("nowhere", "run"), decisions, "data")]).suggest("a") == Searcher.FINISHED
+    searcher = JournalSearcher([Job(RunStorage("nowhere", "run"), decisions, "data")])
+    assert searcher.suggest("a")["task"] == EVALUATE, "its best is still to be measured"
     assert decisions.searched
 
 

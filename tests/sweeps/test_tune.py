@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from sweeps.core.storage import RunStorage
 from sweeps.core.tune import BEAT_SECONDS, JournalCallback, JournalScheduler, JournalSearcher
 from tests.sweeps import runs
 from trainables.core.features import CACHE_BYTES
+from trainables.core.trainable import EVALUATE, TRAIN
 
 
 def a_job(folder: Path, run: str, **changes: Any) -> Job:
@@ -40,8 +42,14 @@ def kinds(job: Job) -> list[str]:
 
 
 def tune_trial(run: str, index: int, **more: Any) -> SimpleNamespace:
-    """What Tune hands over; of its configuration the session reads the run and the trial."""
-    return SimpleNamespace(config={"run": run, "trial": index}, **more)
+    """What Tune hands over; of its configuration the session reads the run, the task and the trial."""
+    return SimpleNamespace(config={"run": run, "task": TRAIN, "trial": index}, **more)
+
+
+def given_back(searcher: JournalSearcher, *trial_ids: str) -> None:
+    """Tune's word that these are through."""
+    for trial_id in trial_ids:
+        searcher.on_trial_complete(trial_id)
 
 
 def a_result(epoch: int) -> dict[str, object]:
@@ -54,6 +62,7 @@ def test_open_trials_first_then_new_ones_then_no_more(job: Job) -> None:
     searcher = JournalSearcher([job])
     task = {
         "run": "run",
+        "task": TRAIN,
         "trainable": "cnn",
         "dataset_folder": "/data/of-run",
         "cache_bytes": CACHE_BYTES,
@@ -68,6 +77,8 @@ def test_open_trials_first_then_new_ones_then_no_more(job: Job) -> None:
     }
     assert searcher.suggest("a") == task
     assert searcher.suggest("b")["trial"] == 2
+    assert searcher.suggest("c") is None, "the best is to be measured when they are through"
+    given_back(searcher, "a", "b")
     assert searcher.suggest("c") == Searcher.FINISHED
     assert kinds(job) == ["session", "suggest", "suggest"]
 
@@ -117,6 +128,7 @@ def test_a_worker_is_told_when_to_stop_and_what_to_train_on(tmp_path: Path) -> N
     assert (fit["trial"], fit["final"], fit["deadline"], fit["reported"]) == (2, True, None, 0)
     assert fit["config"] == task["config"], "its best epoch was its last"
     assert fit["checkpoints"].endswith("/checkpoints/00002"), "it does not begin with the weights of the trial that it is of"
+    given_back(searcher, "any")
     assert searcher.suggest("any") == Searcher.FINISHED
     again = JournalSearcher([Job(job.storage, Decisions(job.spec, Journal(job.storage)), "/data/of-run")]).suggest("any")
     assert (again["trial"], again["final"], again["deadline"]) == (2, True, None), "a resume goes on with it"
@@ -129,6 +141,8 @@ def test_a_final_fit_that_no_worker_can_train_is_the_end(tmp_path: Path) -> None
     scheduler.on_trial_result(None, tune_trial("run", 1), a_result(last))
     searcher.suggest("any")
     assert scheduler.on_trial_result(None, tune_trial("run", 2), {"failed": "out of memory: no"}) == TrialScheduler.STOP
+    assert searcher.suggest("any")["task"] == EVALUATE, "of the trial that it was to be a fit of"
+    given_back(searcher, "any")
     assert searcher.suggest("any") == Searcher.FINISHED
     assert (job.state.trials[2].error, [trial.index for trial in job.state.unmeasured]) == ("out of memory: no", [1])
 
@@ -157,6 +171,7 @@ def test_side_by_side_what_is_open_comes_first_then_one_run_after_the_other(tmp_
         job.decisions.suggest()
     searcher = JournalSearcher([one, two])
     assert [handed_out(searcher) for _ in range(4)] == [("one", 1), ("two", 1), ("two", 2), ("one", 2)]
+    given_back(searcher, "any")
     assert searcher.suggest("any") == Searcher.FINISHED
     folders = {searcher.jobs[n].training(job.state.trials[1])["dataset_folder"] for n, job in enumerate((one, two))}
     assert folders == {"/data/of-one", "/data/of-two"}
@@ -170,10 +185,13 @@ def test_side_by_side_a_run_that_waits_does_not_hold_the_other_up(tmp_path: Path
     assert searcher.suggest("any") is None, "the first waits, the second is through: ask again later"
     last = one.state.trials[1].config["epochs"]
     assert scheduler.on_trial_result(None, tune_trial("two", 1), a_result(last)) == TrialScheduler.STOP
+    measuring = searcher.suggest("any")
+    assert (measuring["run"], measuring["task"], measuring["trial"]) == ("two", EVALUATE, 1), "its best is measured meanwhile"
     assert searcher.suggest("any") is None, "an end of the other run is no end of this one's search"
     assert scheduler.on_trial_result(None, tune_trial("one", 1), a_result(last)) == TrialScheduler.STOP
     assert handed_out(searcher) == ("one", 2)
     assert one.state.trials[2].repeat_of == 1
+    given_back(searcher, "any")
     assert searcher.suggest("any") == Searcher.FINISHED
 
 
@@ -202,6 +220,54 @@ def test_side_by_side_each_row_goes_to_the_journal_of_its_run(tmp_path: Path) ->
     assert (one.state.trials[1].error, two.state.trials[1].error) == ("no", "the worker gave no reason")
     read = [Journal(RunStorage(str(tmp_path), run)).rows for run in ("one", "two")]
     assert read == [one.decisions.journal.rows, two.decisions.journal.rows], "on disk, too"
+
+
+FIGURES: dict[str, Any] = {"splits": {}, "test_averages": {}, "classes": [], "layers": []}
+
+
+def test_the_best_is_measured_by_a_worker(job: Job) -> None:
+    """Once; what fails is told, and a resume asks again."""
+    searcher, scheduler, callback = JournalSearcher([job]), JournalScheduler([job]), JournalCallback([job])
+    last = searcher.suggest("a")["config"]["epochs"]
+    searcher.suggest("b")
+    for index in (1, 2):
+        scheduler.on_trial_result(None, tune_trial("run", index), a_result(last))
+    given_back(searcher, "a", "b")
+    task = searcher.suggest("c")
+    assert {"run": "run", "task": EVALUATE, "trial": 1, "epoch": last, "dataset_folder": "/data/of-run"}.items() <= task.items()
+    assert searcher.suggest("d") is None, "it is being measured"
+    before = kinds(job)
+    callback.on_trial_start(1, [], SimpleNamespace(config=task))
+    assert kinds(job) == before, "no start of the trial"
+    told = {"evaluation": json.dumps(FIGURES)}
+    assert scheduler.on_trial_result(None, SimpleNamespace(config=task), told) == TrialScheduler.STOP
+    assert kinds(job) == [*before, "evaluation"]
+    assert job.state.unmeasured == []
+    given_back(searcher, "c")
+    assert searcher.suggest("d") == Searcher.FINISHED
+
+
+def test_a_best_model_that_cannot_be_measured_is_told(job: Job, tmp_path: Path) -> None:
+    job.decisions.suggest()
+    JournalScheduler([job]).on_trial_result(None, tune_trial("run", 1), a_result(1))
+    file = tmp_path / "error.txt"
+    file.write_text("Traceback\nFileNotFoundError: epoch-000001.npz\n")
+    callback, task = JournalCallback([job]), job.evaluation(job.state.trials[1])
+    callback.on_trial_error(1, [], SimpleNamespace(config=task, error_file=str(file)))
+    assert callback.problems == [
+        "the best model is measured from the checkpoint of epoch 1 of trial 00001, but that failed (FileNotFoundError: epoch-000001.npz): "
+        "mend it, then `sweeps resume run`"
+    ]
+    assert job.state.trials[1].status == "running", "that is no failure of the trial"
+
+
+def test_how_far_features_are_is_written_down(job: Job) -> None:
+    job.decisions.suggest()
+    progress = {"stage": "features", "images_done": 128, "images_total": 400, "computed": 128, "bytes": 4000, "seconds": 2.0}
+    assert JournalScheduler([job]).on_trial_result(None, tune_trial("run", 1), {**progress, "time_total_s": 1.0}) == TrialScheduler.CONTINUE
+    (row,) = job.state.trials[1].stages
+    assert {key: row[key] for key in progress} == progress
+    assert row["kind"] == "stage"
 
 
 def test_last_line() -> None:

@@ -14,6 +14,7 @@ import pytest
 from data_prep import Dataset
 from tests.sweeps.conftest import Sweeps
 from trainables.core.features import CACHE_BYTES
+from trainables.core.trainable import TRAIN
 
 pytestmark = pytest.mark.usefixtures("ray")
 
@@ -57,6 +58,7 @@ def alone(ray: None, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) 
         key = json.dumps(settings, sort_keys=True)
         if key not in curves:
             task = {
+                "task": TRAIN,
                 "trial": 1,
                 "trainable": "cnn",
                 "config": {**SMALL, "seed": SEED, **settings},

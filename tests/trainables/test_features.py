@@ -206,6 +206,13 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == f"features are kept on the disk, but {tmp_path} cannot be written (No space left on device)"
 
 
+def test_cut_short_while_it_is_read(tmp_path: Path) -> None:
+    features = complete(tmp_path)
+    os.truncate(tmp_path / "features.npy", 1000)
+    with pytest.raises(OSError, match="was cut short while it was read"):
+        features.gather(ROWS[-3:])
+
+
 def test_what_was_deleted_is_read_on(tmp_path: Path) -> None:
     """By who has it open, as when another run needs the room."""
     features = complete(tmp_path / "key")

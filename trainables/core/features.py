@@ -1,4 +1,4 @@
-"""What the frozen part of a network gives for a data set's images: computed once, kept on the disk, memory-mapped by all trials of the node.
+"""What the frozen part of a network gives for a data set's images: computed once, kept on the disk, read by all trials of the node.
 
 A folder a set of features, `<data root>/features/<key>/`: `features.npy` (rows x the shape of an image's features), `blocks` (a digest for each
 BLOCK of rows, zeros until it is there), `features.json` (for people) and `locks`. Workers that need the same features share the work block by block:
@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import math
-import mmap
 import os
 import shutil
 import time
@@ -35,8 +34,6 @@ FORMAT = 1
 # Of the setting `features`: none.
 OFF = "off"
 WAIT_SECONDS = 0.02
-# Mapped pages that were read count as the process's memory until they are let go; they stay in the page cache.
-KEPT_BYTES = 64 << 20
 FLOAT16_MOST = float(np.finfo(np.float16).max)
 
 Compute = Callable[[np.ndarray], np.ndarray]
@@ -71,7 +68,6 @@ class Features:
         self.folder, self.rows, self.shape, self.dtype = folder, rows, shape, np.dtype(dtype)
         self.row_bytes = math.prod(shape) * self.dtype.itemsize
         self.blocks = math.ceil(len(rows) / BLOCK)
-        self.read_bytes = 0
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "features.json").exists():
             written = {**about, "rows": len(rows), "shape": list(shape), "dtype": dtype}
@@ -82,8 +78,6 @@ class Features:
         self._digests = os.open(folder / "blocks", os.O_RDWR | os.O_CREAT)
         self._file = os.open(folder / "features.npy", os.O_RDWR | os.O_CREAT)
         self._size()
-        self._map = mmap.mmap(self._file, len(rows) * self.row_bytes + self.header, access=mmap.ACCESS_READ)
-        self.array = np.frombuffer(self._map, self.dtype, offset=self.header).reshape(len(rows), *shape)
         self._whole: set[int] = set()
         self._look()
 
@@ -114,7 +108,6 @@ class Features:
             digest = noted[block * DIGEST_BYTES : (block + 1) * DIGEST_BYTES]
             if block not in self._whole and any(digest):
                 part = self._part(block)
-                # Read, not mapped: see KEPT_BYTES.
                 content = os.pread(self._file, (part.stop - part.start) * self.row_bytes, self.header + part.start * self.row_bytes)
                 if digest == _digest(content):
                     self._whole.add(block)
@@ -169,16 +162,16 @@ class Features:
         return found
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Of these rows of the data set (each one of `rows`), in memory."""
-        found = self.array[np.searchsorted(self.rows, rows)]
-        self._let_go(found.nbytes)
+        """Of these rows of the data set (each one of `rows`), in memory. OSError when the file was cut short meanwhile."""
+        found = np.empty((len(rows), *self.shape), self.dtype)
+        content = memoryview(found.reshape(-1).view(np.uint8))
+        # Not by a map: its pages count as memory of the process, and all that the kernel finds around them, too, and a file that is cut short kills it.
+        # The page cache is shared by all processes either way, and a read of a row costs a microsecond.
+        for number, place in enumerate(np.searchsorted(self.rows, rows)):
+            part = content[number * self.row_bytes : (number + 1) * self.row_bytes]
+            if os.preadv(self._file, [part], self.header + int(place) * self.row_bytes) != self.row_bytes:
+                raise OSError(f"{self.folder} was cut short while it was read")
         return found
-
-    def _let_go(self, read: int) -> None:
-        self.read_bytes += read
-        if self.read_bytes >= KEPT_BYTES:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self.read_bytes = 0
 
 
 def _digest(content: bytes) -> bytes:

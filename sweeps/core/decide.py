@@ -91,7 +91,8 @@ class Decisions:
         mates = self.state.mates(trajectory)
         # One of the mates has trained it, and the others have copies.
         trained = {epoch: row for mate in mates for epoch, row in mate.epochs.items() if not row.get("of")}
-        for epoch in sorted({epoch for mate in mates for epoch in mate.epochs}):
+        begun = min((mate.last_epoch for mate in mates if not mate.end), default=math.inf)
+        for epoch in sorted({epoch for mate in mates for epoch in mate.epochs if epoch >= begun}):
             for mate in mates:
                 if not mate.end and epoch == mate.last_epoch + 1 and epoch in trained:
                     self._copy(mate, trained[epoch])
@@ -254,6 +255,7 @@ class Decisions:
         """Record that a trial failed for good."""
         if not self.state.trials[index].end:
             self.journal.append("end", trial=index, status="failed", reason="error", error=error)
+            self._carry_out(self.state.trials[index].trajectory)
 
     def stage(self, index: int, progress: Row) -> None:
         """Record how far a trial is with what comes before its first epoch."""

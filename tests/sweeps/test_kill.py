@@ -123,6 +123,33 @@ def test_kill_9_of_everything_twice_then_another_place(calm: Machine, tmp_path: 
     assert "nothing to do" in second.run("resume", "run")
 
 
+SHARED = """from sweeps import Sweep, choice
+SWEEP = Sweep(question="How long?", trainable="cnn", space={"depth": choice(1, 2), "epochs": choice(3, 12, 8)}, searcher="grid", scheduler="none")
+"""
+
+
+def test_kill_9_of_trials_that_share_a_training(tmp_path: Path, data_root: Path) -> None:
+    """While the first of them trains, and while another one goes on."""
+    words = ["run", "mine.py", "--samples", "6", "--set", "size=16", "--set", "filters=4", "--data", "digits", "--run-name", "run"]
+    calm, killed = (Machine(tmp_path / name, data_root) for name in ("calm", "killed"))
+    for machine in (calm, killed):
+        (machine.folder / "mine.py").write_text(SHARED)
+    calm.run(*words)
+    process = killed.start(*words)
+    killed.wait("run", lambda state: state.trained_epochs >= 2)
+    kill_all(process)
+    before = killed.state("run").trained_epochs
+    process = killed.start("resume", "run")
+    killed.wait("run", lambda state: state.trained_epochs >= before + 6)
+    kill_all(process)
+    killed.run("resume", "run")
+    pd.testing.assert_frame_equal(killed.results("run"), calm.results("run"), check_exact=True)
+    for machine in (calm, killed):
+        state = machine.state("run")
+        assert (state.trained_epochs, state.shared_epochs) == (24, 22), "no epoch twice"
+        assert [len(trial.epochs) for trial in state.trials.values()] == [3, 12, 8] * 2
+
+
 def test_kill_9_when_the_repeats_begin(tmp_path: Path, data_root: Path) -> None:
     words = ["run", "mine.py", *WORDS, "--epochs", "2", "--seeds", "2", "--deterministic"]
     machines = [Machine(tmp_path / name, data_root) for name in ("calm", "killed")]

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from data_prep import Dataset
+from sweeps.core.storage import RunStorage
 from tests.sweeps.conftest import Sweeps
+from tests.sweeps.test_run import Killer
 from trainables.core.features import CACHE_BYTES
 from trainables.core.trainable import TRAIN
 
@@ -161,6 +163,18 @@ def test_the_longest_first(run: Run, alone: Alone, sweeps: Sweeps, tmp_path: Pat
     assert best["val_loss"] == pytest.approx(trials["val_loss"]["00002"], rel=1e-5)
     assert (checkpoints.parent / "00002" / str(best["checkpoint"])).resolve().is_file()
     assert sweeps("best", "one", "--save", "best.keras")[0] == 0
+
+
+def test_a_lost_worker_costs_those_that_wait_nothing(run: Run, alone: Alone, tmp_path: Path) -> None:
+    killer = Killer(RunStorage(str(tmp_path / "runs"), "one"))
+    killer.start()
+    _, trials, table = run("one", "'epochs': choice(8, 3)")
+    killer.join()
+    assert killer.killed
+    assert list(trials["restarts"]) == [1, 0]
+    for trial_id, count in trials["params_epochs"].items():
+        pd.testing.assert_frame_equal(curve(table, trial_id), alone(epochs=8)[:count], check_exact=True)
+    assert trained(table) == 8
 
 
 def test_a_schedule_that_goes_by_the_count_is_not_shared(run: Run, alone: Alone) -> None:

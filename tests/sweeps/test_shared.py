@@ -217,6 +217,10 @@ def test_parallel_counts_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_as_if_alone(state)
     order = [trajectory for trajectory, _, _ in here.trained]
     assert order == sorted(order), "one after the other"
+    made = spec({"depth": choice(1, 2, 3), "epochs": choice(2, 4)}, parallel=2)
+    decisions = Shared(monkeypatch, made).begin(3)
+    given = [decisions.give() or decisions.give_new() for _ in range(3)]
+    assert [trial and trial.index for trial in given] == [1, 3, None], "the second, which waits, is none"
 
 
 ASHA = {"scheduler": "asha", "grace_epochs": 1, "reduction_factor": 2}
@@ -271,6 +275,10 @@ def test_a_kill_after_any_row_changes_nothing(monkeypatch: pytest.MonkeyPatch, w
     assert any(row.get("of") for row in calm.rows)
     for count in range(len(calm.rows)):
         here = Shared(monkeypatch, made, rows=calm.rows[:count])
+        settled = here.begin(workers)
+        for trial in settled.open_trials():
+            known = max(mate.last_epoch for mate in settled.state.mates(trial.trajectory))
+            assert trial.last_epoch == known < trial.config["epochs"], "as before the kill, at once"
         here.work(workers)
         assert here.outcome() == told, count
         trained = [(row["trial"], row["epoch"]) for row in here.rows if row["kind"] == "result"]
@@ -283,6 +291,23 @@ def test_where_time_ends_those_that_wait_end(monkeypatch: pytest.MonkeyPatch) ->
     state = here.work(2).state
     assert reasons(state) == {1: "epochs", 2: "time budget", 3: "epochs", 4: "time budget"}
     assert {index: len(curve) for index, curve in curves(state).items()} == {1: 2, 2: 4, 3: 3, 4: 4}
+
+
+def test_a_copy_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed within the copies, and no time is left: what is there is had all the same."""
+    made = spec({"epochs": choice(4, 2, 9)}, fixed={"depth": 1}, time_budget_seconds=EPOCH_SECONDS * 4.5)
+    calm = Shared(monkeypatch, made)
+    calm.work(1, steps=4)
+    decisions = calm.begin()
+    assert decisions.give() is None
+    assert decisions.give_new() is not None
+    rows = [row for row in calm.rows if row["kind"] != "result" or row["trial"] == 1]
+    here = Shared(monkeypatch, made, rows=[row for row in rows if (row["kind"], row.get("trial")) != ("end", 2)])
+    with monkeypatch.context() as late:
+        late.setattr(Decisions, "out_of_time", lambda decisions: True)
+        state = here.begin().state
+    assert reasons(state) == {1: "epochs", 2: "epochs", 3: "time budget"}
+    assert {index: len(found) for index, found in curves(state).items()} == {1: 4, 2: 2, 3: 4}
 
 
 def test_a_worker_that_has_no_time_left_ends_them_too(monkeypatch: pytest.MonkeyPatch) -> None:

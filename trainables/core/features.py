@@ -164,7 +164,7 @@ class Features:
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Of these rows of the data set (each one of `rows`), in memory. OSError when the file was cut short meanwhile."""
         found = np.empty((len(rows), *self.shape), self.dtype)
-        content = memoryview(found.reshape(-1).view(np.uint8))
+        content = memoryview(found.reshape(-1).view(np.uint8).data)
         # Not by a map: its pages count as memory of the process, and all that the kernel finds around them, too, and a file that is cut short kills it.
         # The page cache is shared by all processes either way, and a read of a row costs a microsecond.
         for number, place in enumerate(np.searchsorted(self.rows, rows)):

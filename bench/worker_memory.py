@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import Dataset, prepare
+from trainables.core.trainable import TRAIN
 from trainables.core.worker import Worker
 
 SHOWN = (1, 10, 50, 100)
@@ -30,12 +31,15 @@ def task(trial: int, images: int, dataset: Dataset, folder: str) -> dict[str, An
     random = np.random.default_rng(trial)
     varied = {"dropout": float(random.uniform(0, 0.7)), "learning_rate": float(10 ** random.uniform(-4, -2)), "seed": trial}
     return {
+        "task": TRAIN,
         "trial": trial,
         "config": {"size": 32, "images": images, "epochs": 1, **varied},
         "reported": 0,
         "trainable": "cnn",
         "dataset_folder": str(dataset.path.absolute()),
+        "cache_bytes": 0,
         "bases": {},
+        "prefixes": [],
         "checkpoints": f"{folder}/{trial:05d}",
         "final": False,
         "deadline": None,

@@ -6,6 +6,7 @@ reports again what the journal may not have received; the driver drops what it h
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -125,9 +126,14 @@ class Worker(tune.Trainable):
 
         trainable = get_trainable(self.task["trainable"])
         config = trainable.config(**self.task["config"])
-        dataset, base = open_dataset(Path(self.task["dataset_folder"])), opened(config, self.task["bases"])
+        dataset = open_dataset(Path(self.task["dataset_folder"]))
         if self.shared is None:
+            # What is imported by now is never garbage. Left out, a collection takes milliseconds.
+            gc.freeze()
             self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]))
+        # The network of the trial before refers to itself: else it would stay for many trials.
+        gc.collect()
+        base = opened(config, self.task["bases"])
         graphs, cache = self.shared.graphs, self.shared.cache
         training = Training(trainable, config, dataset, base, final=self.task["final"], graphs=graphs, cache=cache)
         self.store = CheckpointStore(self.task["checkpoints"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from itertools import pairwise
 from math import fsum
 from statistics import median
@@ -30,14 +29,14 @@ class Later(NamedTuple):
     tracing: float | None
 
 
-def later_trials(rows: list[Row], shared: Collection[int] = ()) -> list[Later]:
-    """Of all workers. Trials that another one's training answered (`shared`) took no worker's time.
+def later_trials(rows: list[Row]) -> list[Later]:
+    """Of all workers. An epoch that another trial's training gave (`of`) took no worker's time.
 
     Trials end at 100 and 130 on one worker, the second with epochs of 14 and 10 s: 6 s outside, 4 s of tracing."""
     ends = {row["trial"]: row["time"] for row in rows if row["kind"] == "end"}
     epochs: dict[int, list[Row]] = {}
     for row in rows:
-        if row["kind"] == "result" and row["trial"] not in shared:
+        if row["kind"] == "result" and not row.get("of"):
             epochs.setdefault(row["trial"], []).append(row)
     workers: dict[int, list[tuple[float, list[float]]]] = {}
     for trial, results in epochs.items():

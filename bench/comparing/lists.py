@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class TrialList:
-    """Trials that differ in one setting, `key`. `images`: of the data set, at most; `size`: px; `base`: whether they start from a .keras file."""
+    """Trials that differ in one setting, `key`. `images`: of the data set, at most; `size`: px; `base`: whether they start from a .keras file;
+    `cpus`: cores a trial of ours has."""
 
     name: str
     trainable: str
@@ -21,6 +23,7 @@ class TrialList:
     images: int | None = None
     size: int = 32
     base: bool = False
+    cpus: int = 1
 
     def limited(self, images: int) -> int:
         """So many images, or as many as this list takes."""
@@ -54,7 +57,8 @@ SWEEP = Sweep(
 
 LISTS = (
     TrialList("dropout", "cnn", "dropout", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), {"epochs": 3}),
-    TrialList("epochs", "cnn", "epochs", (2, 5, 10, 20)),
+    # One training, as `sweeps plan` says, so it has the whole machine. (Plain Ray Tune's trials have that anyway: nothing holds TensorFlow to a core.)
+    TrialList("epochs", "cnn", "epochs", (2, 5, 10, 20), cpus=os.cpu_count() or 1),
     TrialList("freeze_depth", "fine_tune", "unfrozen_layers", (0, 5, 8, 13), {"epochs": 5}, base=True),
     # Random weights: ImageNet's cannot be had everywhere, and what a frozen network costs does not depend on them.
     TrialList("transfer", "transfer", "dropout", (0.0, 0.25, 0.5, 0.75), {"base": "vgg16", "weights": "random", "epochs": 5}),

@@ -113,17 +113,16 @@ class Compared:
         (here / f"{self.trials.name}.py").write_text(self.trials.sweep_file(self.base_file))
         started = time.time()
         words = ["run", f"{self.trials.name}.py", "--data", DATA, "--data-root", str(self._root), "--set", f"images={self._count}"]
-        taken = run(["-m", "sweeps", *words, "--cpus", "1", "--gpus", "0", "--run-name", "compared"], here)
+        taken = run(["-m", "sweeps", *words, "--cpus", str(self.trials.cpus), "--gpus", "0", "--run-name", "compared"], here)
         trials = pd.read_parquet(here / "results" / "trials")
         if list(trials["status"]) != ["completed"] * len(self.trials.values):
             raise Failed(f"{len(self.trials.values)} trials are to be completed, but: {trials['status'].value_counts().to_dict()}")
-        own = trials[trials["shared_with"].isna()]
-        shared = set(trials.loc[trials["shared_with"].notna(), "trial_id"].astype(int))
+        epochs = pd.read_parquet(here / "results" / "epochs")
         rows = parse((here / "runs" / "compared" / "journal.jsonl").read_text())
-        later = later_trials(rows, shared)
+        later = later_trials(rows)
         return {
             "seconds": taken,
-            "images_trained": int(own["epochs_trained"].sum()) * len(self._split.train),
+            "images_trained": int(epochs["shared_with"].isna().sum()) * len(self._split.train),
             "val_accuracy": float(trials["val_accuracy"].max()),
             "trials_seconds": (trials["finished_at"].max() - trials["started_at"].min()).total_seconds(),
             "first_step_seconds": first_step(rows) - started,

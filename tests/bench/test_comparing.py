@@ -40,7 +40,7 @@ JOURNAL = [
     result(2, 1, 103.0, 4.0, pid=8),
     result(3, 1, 116.0, 14.0),
     # Not the worker's: another trial's training gave it.
-    result(4, 1, 117.0, 12.0),
+    {**result(4, 1, 117.0, 12.0), "of": 3},
     end(4, 117.0),
     result(3, 2, 130.0, 10.0),
     end(3, 130.0),
@@ -54,7 +54,7 @@ def test_a_journal_is_read() -> None:
 
 
 def test_time_outside_steps_is_of_a_workers_later_trials() -> None:
-    assert later_trials(JOURNAL, shared={4}) == [Later(outside=6.0, tracing=4.0)]
+    assert later_trials(JOURNAL) == [Later(outside=6.0, tracing=4.0)]
     assert later_trials(JOURNAL[:5]) == []
     one_epoch = [*JOURNAL[:5], result(5, 1, 110.0, 8.0), end(5, 110.5)]
     assert later_trials(one_epoch) == [Later(outside=2.5, tracing=None)]

@@ -18,7 +18,7 @@ test-kill: $(READY)  ## real runs whose processes are killed, then resumed: minu
 test-jax: $(READY)  ## training, augmentation, evaluation and freezing on JAX
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-	$(BIN)/python -m pytest $(if $(CI),-q) $(addprefix tests/trainables/test_,training.py schedule.py augmentation.py evaluation.py pretrained.py fine_tune.py)
+	$(BIN)/python -m pytest $(if $(CI),-q) $(addprefix tests/trainables/test_,training.py schedule.py augmentation.py evaluation.py pretrained.py fine_tune.py graphs.py seeds.py)
 
 check: $(READY)  ## style, format and types
 	$(BIN)/ruff check $(if $(CI),--quiet) .

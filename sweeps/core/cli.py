@@ -12,7 +12,8 @@ from rich.table import Table
 
 from data_prep import BadInput, prepare, source_names
 from sweeps.core import verbs, work
-from sweeps.core.launch import CACHE_SIZE, RunOptions
+from sweeps.core.launch import RunOptions
+from sweeps.core.spec import CACHE_SIZE
 from sweeps.core.sweep import load_sweep, sweep_names
 from trainables import get_trainable, trainable_names
 
@@ -146,7 +147,7 @@ def resume(
     results: Results = Path("results"),
     data_root: DataRoot = Path("data"),
     address: Address = None,
-    cache_size: CacheSize = CACHE_SIZE,
+    cache_size: Annotated[str | None, typer.Option(help="as of `run`; default: the run's own")] = None,
 ) -> None:
     """Go on with a run or a study after any interruption. A finished one: says so, does nothing."""
     given = {"storage": storage, "results": results, "data_root": data_root, "address": address, "cache_size": cache_size}

@@ -9,6 +9,7 @@ from data_prep import find_prepared
 from sweeps.core.bases import shape_source
 from sweeps.core.launch import Resolved, RunOptions, parse_size, split_sizes
 from sweeps.core.screen import amount
+from sweeps.core.spec import CACHE_SIZE
 from trainables.core.forecast import forecast_apart
 from trainables.core.pretrained import LEAST_SIZE, PretrainedConfig
 
@@ -72,5 +73,9 @@ def _sizes(shared: dict[str, int], resolved: Resolved, options: RunOptions) -> s
         f"features   of frozen layers, once for all trials: {images * len(shared):,} images ({cuts}), {amount(total)} beside the data set"
     )
     largest = max(images * size for size in shared.values())
-    over = f"; more than --cache-size {options.cache_size}" if largest > parse_size(options.cache_size) else ""
+    over = (
+        f"; more than --cache-size {options.cache_size or CACHE_SIZE}: they run in every epoch"
+        if largest > parse_size(options.cache_size or CACHE_SIZE)
+        else ""
+    )
     return f"{text}; then {test:,} for the test of the best{over}"

@@ -20,11 +20,10 @@ from rich.console import Console
 
 from data_prep import BadInput, Dataset, check_source, prepare
 from sweeps.core.propose import trial_count
-from sweeps.core.spec import RunSpec, StoredBase
+from sweeps.core.spec import CACHE_SIZE, RunSpec, StoredBase
 from sweeps.core.storage import RunStorage
 from sweeps.core.sweep import Sweep
 from trainables.core.config import split_of
-from trainables.core.features import CACHE_BYTES
 
 VERSIONS_OF = ("ray", "tensorflow", "keras", "autokeras", "keras-tuner", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
@@ -32,7 +31,6 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 SEEDS = 2**32
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MB|GB|TB)")
 UNIT_BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
-CACHE_SIZE = f"{CACHE_BYTES // 10**9}GB"
 # For a sweep that has a time budget of its own.
 NO_BUDGET = "none"
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -58,7 +56,7 @@ class RunOptions:
     address: str | None = None
     time_budget: str | None = None
     parallel: int | None = None
-    cache_size: str = CACHE_SIZE
+    cache_size: str | None = None
     run_name: str | None = None
 
 
@@ -125,7 +123,7 @@ def check_options(options: RunOptions) -> None:
         raise BadInput(f"--samples is a number of trials, at least 1, but got {options.samples}: give another")
     if options.parallel is not None and options.parallel < 1:
         raise BadInput(f"--parallel is a number of trials at a time, at least 1, but got {options.parallel}: give another")
-    parse_size(options.cache_size)
+    parse_size(options.cache_size or CACHE_SIZE)
     # A seed for each repeat.
     if options.seeds < 1:
         raise BadInput(f"--seeds is a number of seeds, at least 1, but got {options.seeds}: give another")
@@ -238,6 +236,7 @@ def new_run(
         time_budget_seconds=resolved.time_budget_seconds,
         parallel=resolved.parallel,
         cpus_per_trial=options.cpus,
+        cache_size=options.cache_size or CACHE_SIZE,
         gpus_per_trial=resolved.gpus,
         dataset=dataset.name,
         dataset_source=resolved.data,

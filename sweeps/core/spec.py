@@ -7,6 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from sweeps.core.sweep import Sweep
+from trainables.core.features import CACHE_BYTES
+
+# Of a run that says no other.
+CACHE_SIZE = f"{CACHE_BYTES // 10**9}GB"
 
 
 class StoredBase(BaseModel):
@@ -37,6 +41,7 @@ class RunSpec(BaseModel):
     deterministic: bool
     time_budget_seconds: float | None
     parallel: int | None = None
+    cache_size: str = CACHE_SIZE
     cpus_per_trial: int
     gpus_per_trial: float
     dataset: str

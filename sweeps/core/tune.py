@@ -86,7 +86,10 @@ class JournalScheduler(FIFOScheduler):
             decisions.journal.append("evaluation", trial=index, epoch=trial.config["epoch"], **json.loads(result["evaluation"]))
             return TrialScheduler.STOP
         if "stage" in result:
-            decisions.stage(index, {key: result[key] for key in ("stage", "images_done", "images_total", "computed", "bytes", "seconds")})
+            if result["computed"] or result["images_done"] == result["images_total"]:
+                decisions.stage(
+                    index, {key: result[key] for key in ("stage", "images_done", "images_total", "computed", "bytes", "seconds")}
+                )
             stop = False
         elif "failed" in result:
             decisions.fail(index, result["failed"])

@@ -89,7 +89,8 @@ def run(options: RunOptions, console: Console) -> Outcome:
 def resume(name: str, options: RunOptions, console: Console) -> Outcome:
     """Go on with a run or a study, from its storage alone. `options`: storage, results, data_root and address are used."""
     storage = RunStorage(options.storage, name)
-    parse_size(options.cache_size)
+    if options.cache_size is not None:
+        parse_size(options.cache_size)
     tables.check_results(options.results)
     return _resume_study(storage, options, console) if storage.is_study() else _resume_run(storage, options, console)
 
@@ -132,7 +133,7 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console) ->
                 results=options.results,
                 data_root=options.data_root,
                 address=options.address,
-                cache_size=options.cache_size,
+                cache_size=options.cache_size or spec.options.cache_size,
             )
         }
     )
@@ -297,13 +298,13 @@ class Work:
         self.console.print(f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({images} images)", soft_wrap=True)
         for note in notes(plan, options):
             self.console.print(note, soft_wrap=True)
-        return Job(storage, Decisions(spec, Journal(storage)), str(dataset.path.absolute()), parse_size(options.cache_size))
+        return Job(storage, Decisions(spec, Journal(storage)), str(dataset.path.absolute()), parse_size(spec.cache_size))
 
     def _open(self, storage: RunStorage, locks: ExitStack) -> Job:
         spec = storage.spec()
         locks.enter_context(storage.lock())
         folder = _find_data(spec, self.options.data_root, self.console)
-        job = Job(storage, Decisions(spec, Journal(storage)), folder, parse_size(self.options.cache_size))
+        job = Job(storage, Decisions(spec, Journal(storage)), folder, parse_size(self.options.cache_size or spec.cache_size))
         if not finished(spec, job.state):
             open_trials = ", ".join(trial.trial_id for trial in job.decisions.open_trials()) or "none"
             self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, going on with: {open_trials}", soft_wrap=True)

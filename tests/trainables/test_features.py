@@ -182,7 +182,7 @@ def test_the_oldest_go_first(tmp_path: Path) -> None:
         complete(tmp_path / name)
         os.utime(tmp_path / name / "features.json", (n, n))
     opened(tmp_path / "first")
-    size = sum(file.stat().st_blocks * 512 for file in (tmp_path / "first").iterdir())
+    size = sum(file.stat().st_size for file in (tmp_path / "first").iterdir())
     make_room(tmp_path, 1000, 2 * size + 1000)
     assert sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir()) == ["first", "third"]
     make_room(tmp_path, 1000, size + 1000, keep=["third"])
@@ -193,6 +193,15 @@ def test_more_than_may_be_kept(tmp_path: Path) -> None:
     with pytest.raises(NoRoom) as caught:
         make_room(tmp_path, 3_000_000_000, 2_000_000_000)
     assert str(caught.value) == "features take 3.0 GB, but --cache-size is 2 GB"
+
+
+def test_what_is_needed_now_counts(tmp_path: Path) -> None:
+    """Also before it is written: it has its length from the start."""
+    opened(tmp_path / "first")
+    size = sum(file.stat().st_size for file in (tmp_path / "first").iterdir())
+    with pytest.raises(NoRoom, match="--cache-size is"):
+        make_room(tmp_path, 1000, size + 500, keep=["first"])
+    make_room(tmp_path, 1000, size + 1000, keep=["first"])
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,55 @@ def test_a_dropout_of_another_kind_keeps_its_rate(digits8: Dataset, graphs: Grap
     assert taken[0] == taken[2] != taken[1]
 
 
+def key_of_layers(*layers: Any) -> str | None:
+    import keras
+
+    from trainables.core.config import TrainConfig
+    from trainables.core.graphs import _key
+
+    x = images = keras.Input((4, 8))
+    for layer in layers:
+        x = layer(x)
+    return _key(keras.Model(images, x), TrainConfig(size=8), 64)
+
+
+def test_a_layer_may_be_called_as_what_it_does() -> None:
+    warm()
+    import keras
+
+    keys = [key_of_layers(keras.layers.Activation(name, name=name)) for name in ("relu", "tanh")]
+    assert None not in keys
+    assert keys[0] != keys[1]
+    assert key_of_layers(keras.layers.Dense(2)) == key_of_layers(keras.layers.Dense(2))
+
+
+def test_what_a_class_of_a_function_does_is_not_in_its_configuration() -> None:
+    warm()
+    import keras
+
+    class Scaled(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    assert key_of_layers(Scaled()) is None
+
+
+def test_a_dropout_inside_another_layer_keeps_its_rate(graphs: Graphs) -> None:
+    """It has no variable, so its graph is nobody else's."""
+    import keras
+
+    from trainables.core.config import TrainConfig
+
+    def network(rate: float) -> keras.Model:
+        images = keras.Input((4, 8))
+        x = keras.layers.TimeDistributed(keras.layers.Dropout(rate))(images)
+        return keras.Model(images, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(x)))
+
+    models = [network(rate) for rate in (0.1, 0.5)]
+    taken = [id(graphs.take(model, model.variables, TrainConfig(size=8), 64).model) for model in models]
+    assert taken[0] != taken[1]
+
+
 def test_counts_are_the_networks_own(digits16: Dataset) -> None:
     """What makes a rate a variable is no parameter of the network."""
     one = trial_of("cnn", digits16)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from data_prep import Dataset, prepare
+from data_prep import BadInput, Dataset, prepare
 from tests.trainables.trials import assert_same_arrays, metrics, warm
-from trainables import get_trainable
-from trainables.core.trainable import TrialFailure
+from trainables import Trainable, get_trainable
+from trainables.core.config import TrainConfig, checked
+from trainables.transfer import TransferConfig
 
 if TYPE_CHECKING:
     from trainables.core.inputs import FeatureCache
@@ -99,7 +101,7 @@ def test_what_is_trained_is_measured(digits16: Dataset, cache: FeatureCache, tmp
     stored = {"trainable": "transfer", "config": one.config.model_dump(), "class_count": 2, "bases": {}, "epoch": 1}
     task = {**stored, "checkpoints": str(tmp_path / "trial"), "dataset_folder": str(digits16.path), "cpus": 1, "gpus": 0}
     whole = evaluate(task)["splits"]
-    by_features = evaluate({**task, "cache_bytes": 10**9})["splits"]
+    by_features = evaluate(task, cache)["splits"]
     for split in ("train", "validation", "test"):
         assert by_features[split]["loss"] == pytest.approx(whole[split]["loss"], rel=1e-2)
         assert by_features[split]["images"] == whole[split]["images"]
@@ -209,10 +211,45 @@ def test_float32_where_float16_is_too_small(digits16: Dataset, cache: FeatureCac
     assert (again.stored.dtype, again.stored.missing) == ("float32", 0)
 
 
-def test_more_than_may_be_kept_is_said(digits16: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trouble", ["limit", "folder"])
+def test_without_a_place_for_them_the_network_is_trained_whole(digits16: Dataset, tmp_path: Path, trouble: str) -> None:
+    """A limit that is too low, or a data root that cannot be written."""
     warm()
     from trainables.core.inputs import FeatureCache
 
-    with pytest.raises(TrialFailure) as caught:
-        trial(digits16, FeatureCache(tmp_path / "features", 1000))
-    assert str(caught.value) == "features take 0.0 GB, but --cache-size is 1e-06 GB: raise it, or give --set features=off"
+    root = tmp_path / "features"
+    if trouble == "folder":
+        root.write_text("a file")
+    one = trial(digits16, FeatureCache(root, 1000 if trouble == "limit" else 10**9))
+    assert one.stored is None
+    assert metrics(one.run_epoch()) == metrics(trial(digits16, None).run_epoch())
+
+
+def test_views_are_of_stored_features() -> None:
+    with pytest.raises(BadInput) as caught:
+        checked(TransferConfig, {"views": 2, "features": "off", "augmentation": "flip"}, "trainable 'transfer'")
+    assert (
+        str(caught.value) == "trainable 'transfer': views are of stored features, but features is off and views is 2: leave one of them out"
+    )
+
+
+def test_what_a_bare_network_lacks_is_in_the_checkpoint(digits16: Dataset, tmp_path: Path) -> None:
+    """Frozen weights that are fetched when a network is built to be trained, and not when it is built to be measured."""
+    warm()
+    import keras
+
+    from trainables.core.training import Training, build_network, changing_variables
+
+    def network(config: TrainConfig, classes: int, weights: float) -> keras.Model:
+        images = keras.Input((config.size, config.size, 3))
+        x = keras.layers.Conv2D(2, 3, trainable=False, kernel_initializer=keras.initializers.Constant(weights))(images)
+        return keras.Model(images, keras.layers.Dense(classes, activation="softmax")(keras.layers.Flatten()(x)))
+
+    fetching = Trainable(
+        summary="", config=TrainConfig, build=lambda config, n: network(config, n, 0.01), bare=lambda config, n: network(config, n, 0.0)
+    )
+    one = Training(fetching, TrainConfig(size=16), digits16)
+    sizes = [value.size for key, value in one.state().items() if key.startswith("model/")]
+    assert sizes == [3 * 3 * 3 * 2, 2, 14 * 14 * 2 * 10, 10]
+    plain = replace(fetching, bare=None)
+    assert len(changing_variables(build_network(plain, TrainConfig(size=16), 10), plain)) == 2

@@ -82,7 +82,9 @@ def _calls(network: keras.Model) -> list[_Call]:
 
 def _is_still(layer: Any) -> bool:
     """Whether it is the same function in training, in every epoch."""
-    if any(map(is_noise, layer._flatten_layers() if isinstance(layer, keras.Layer) else ())):
+    inner = list(layer._flatten_layers()) if isinstance(layer, keras.Layer) else []
+    # A Normalization has its statistics from the trial's data.
+    if any(is_noise(part) or isinstance(part, keras.layers.Normalization) for part in inner):
         return False
     # Variables that are no weights are the states of random generators.
     weights, variables = getattr(layer, "weights", []), getattr(layer, "variables", [])

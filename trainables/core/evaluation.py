@@ -15,13 +15,13 @@ from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.devices import claim
-from trainables.core.features import feature_folder
 from trainables.core.trainable import get_trainable
 
 if TYPE_CHECKING:
     import keras
 
     from data_prep import Dataset
+    from trainables.core.inputs import FeatureCache
 
 AVERAGES = ("micro", "macro", "weighted")
 TOP = 5
@@ -41,7 +41,7 @@ def load_model(stored: dict[str, Any]) -> keras.Model:
     config = trainable.config(**stored["config"])
     network = build_network(trainable, config, stored["class_count"], opened(config, stored["bases"]))
     arrays, _ = CheckpointStore(stored["checkpoints"]).load(stored["epoch"])
-    restore_variables(changing_variables(network), arrays, "model")
+    restore_variables(changing_variables(network, trainable), arrays, "model")
     compile_model(network, config)
     restore_variables(network.optimizer.variables, arrays, "optimizer")
     normalization.finalize(network)
@@ -49,9 +49,9 @@ def load_model(stored: dict[str, Any]) -> keras.Model:
     return network
 
 
-def evaluate(task: dict[str, Any]) -> dict[str, Any]:
-    """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`, `cache_bytes` (of stored features), `shared` (other
-    trials had a part in its training, which may not have known that this epoch was to be kept: then it is trained up to there again).
+def evaluate(task: dict[str, Any], cache: FeatureCache | None = None) -> dict[str, Any]:
+    """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`, `shared` (other trials had a part in its training, which may
+    not have known that this epoch was to be kept: then it is trained up to there again). `cache`: the stored features of frozen layers.
 
     Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
     recall, f1), `classes` (of the test split: class, name, precision, recall, f1, support) and `layers` (see `architecture.layers`). The training
@@ -60,10 +60,10 @@ def evaluate(task: dict[str, Any]) -> dict[str, Any]:
     config = get_trainable(task["trainable"]).config(**task["config"])
     dataset = open_dataset(Path(task["dataset_folder"]))
     if task.get("shared"):
-        _train_again(task, config, dataset)
+        _train_again(task, config, dataset, cache)
     model = load_model(task)
     rows = split_of(config, dataset)
-    read = _reader(model, config, dataset, task.get("cache_bytes"))
+    read = _reader(model, config, dataset, cache)
     splits, probabilities = {}, np.empty((0, task["class_count"]))
     for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
         probabilities = read(name, part)
@@ -71,16 +71,14 @@ def evaluate(task: dict[str, Any]) -> dict[str, Any]:
     return {"splits": splits, **_class_report(probabilities, dataset, rows.test, task["class_count"]), "layers": layers(model)}
 
 
-def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset) -> None:
+def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset, cache: FeatureCache | None) -> None:
     """Have the checkpoint of the epoch in the store, as it was: equal state gives equal numbers."""
-    from trainables.core.inputs import FeatureCache
     from trainables.core.training import Training
 
     store = CheckpointStore(task["checkpoints"])
     stored = store.epochs()
     if task["epoch"] in stored:
         return
-    cache = FeatureCache(feature_folder(dataset), task["cache_bytes"]) if task.get("cache_bytes") is not None else None
     training = Training(get_trainable(task["trainable"]), config, dataset, opened(config, task["bases"]), cache=cache)
     if newest := store.load_newest(before=task["epoch"]):
         training.restore(*newest)
@@ -89,20 +87,25 @@ def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset) ->
     store.save(training.state(), training.history, *stored)
 
 
-def _reader(model: keras.Model, config: TrainConfig, dataset: Dataset, cache_bytes: int | None) -> Callable[[str, np.ndarray], np.ndarray]:
+def _reader(
+    model: keras.Model, config: TrainConfig, dataset: Dataset, cache: FeatureCache | None
+) -> Callable[[str, np.ndarray], np.ndarray]:
     """What gives the class probabilities of rows of a part of the split: of stored features where the trial was trained on these."""
-    from trainables.core.inputs import FeatureCache, StoredInputs, usable_cut
+    from trainables.core.inputs import stored_inputs, usable_cut
 
-    cache = FeatureCache(feature_folder(dataset), cache_bytes) if cache_bytes is not None else None
     found = usable_cut(model, config, cache)
-    if cache is None or found is None:
-        return lambda part, rows: predict(model, dataset.images.__getitem__, rows)
-    stored = StoredInputs(found, config, dataset, cache)
+    stored = stored_inputs(found, config, dataset, cache)
 
     def read(part: str, rows: np.ndarray) -> np.ndarray:
-        stored.want(part)
-        while stored.missing:
-            stored.prepare()
+        if found is None or stored is None:
+            return predict(model, dataset.images.__getitem__, rows)
+        try:
+            stored.want(part)
+            while stored.missing:
+                stored.prepare()
+        except OSError:
+            # No room for them: the whole network needs none.
+            return predict(model, dataset.images.__getitem__, rows)
         return predict(found.tail, lambda some: stored.gather(some, (part,)), rows)
 
     return read

@@ -43,7 +43,7 @@ class TooLarge(Exception):
     """Features that float16 cannot hold."""
 
 
-class NoRoom(Exception):
+class NoRoom(OSError):
     """More features than may be kept, or than the disk has room for; one line says which."""
 
 
@@ -188,7 +188,7 @@ def _write(file: int, content: bytes, offset: int) -> None:
 
 def make_room(root: Path, wanted: int, limit: int, keep: Iterable[str] = ()) -> None:
     """Delete the features that were used longest ago until `wanted` more bytes fit below `limit`; NoRoom when they never will. Who has some of
-    them mapped reads on."""
+    them open reads on."""
     if wanted > limit:
         raise NoRoom(f"features take {wanted / 1e9:.1f} GB, but --cache-size is {limit / 1e9:g} GB")
     root.mkdir(parents=True, exist_ok=True)
@@ -201,6 +201,8 @@ def make_room(root: Path, wanted: int, limit: int, keep: Iterable[str] = ()) -> 
                 return
             taken -= _bytes_on_disk(folder)
             shutil.rmtree(folder, ignore_errors=True)
+    if taken + wanted > limit:
+        raise NoRoom(f"features take {(taken + wanted) / 1e9:.1f} GB, but --cache-size is {limit / 1e9:g} GB")
 
 
 def _last_used(folder: Path) -> float:
@@ -211,6 +213,7 @@ def _last_used(folder: Path) -> float:
 
 
 def _bytes_on_disk(folder: Path) -> int:
+    """Also those that are still to be written: a file has its length from the start."""
     with suppress(OSError):
-        return sum(file.stat().st_blocks * 512 for file in folder.iterdir())
+        return sum(file.stat().st_size for file in folder.iterdir())
     return 0

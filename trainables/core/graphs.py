@@ -51,7 +51,7 @@ class Graph:
     def __init__(self, plain: keras.Model, config: TrainConfig) -> None:
         self.plain = plain
         self.model, self.rates = _with_variable_rates(plain)
-        self.general = all(id(layer) in self.rates for layer in _leaves(plain) if _is_dropout(layer))
+        self.general = all(id(layer) in self.rates for layer in plain._flatten_layers() if _is_dropout(layer))
         compile_model(self.model, config)
         vary(self.model.optimizer)
         self.state: list[Any] = []
@@ -147,6 +147,8 @@ def _leaves(model: keras.Model) -> Iterator[Any]:
 
 def _key(network: keras.Model, config: TrainConfig, first_batch: int) -> str | None:
     """Equal for two networks that one graph serves; None where that cannot be told."""
+    if not is_told_by_its_config(network):
+        return None
     try:
         architecture = general_config(network)
     except (NotImplementedError, TypeError, ValueError):
@@ -177,10 +179,24 @@ def _every(model: keras.Model) -> Iterator[Any]:
             yield from _every(part)
 
 
-def _general(value: Any, names: dict[str, str]) -> Any:
+NAMED = ("name", "keras_history", "input_layers", "output_layers")
+
+
+def _general(value: Any, names: dict[str, str], named: bool = False) -> Any:
+    """`named`: inside a part that names layers; a layer may be called as its activation is."""
     if isinstance(value, dict):
-        rated = value.get("class_name") in ("Dropout", "SpatialDropout2D")
-        return {key: _general({**part, "rate": None} if rated and key == "config" else part, names) for key, part in value.items()}
+        rated = value.get("class_name") in ("Dropout", "SpatialDropout2D") and value.get("module") == "keras.layers"
+        return {
+            key: _general({**part, "rate": None} if rated and key == "config" else part, names, key in NAMED) for key, part in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [_general(part, names) for part in value]
-    return names.get(value, value) if isinstance(value, str) else value
+        return [_general(part, names, named) for part in value]
+    if isinstance(value, np.ndarray):
+        # As text it would be cut short.
+        return [value.dtype.str, value.shape, value.tobytes().hex()]
+    return names.get(value, value) if named and isinstance(value, str) else value
+
+
+def is_told_by_its_config(network: keras.Model) -> bool:
+    """Whether what its layers do is in their configuration: not where a class was made in a function, whose variables it may use."""
+    return not any("<locals>" in type(layer).__qualname__ for layer in network._flatten_layers())

@@ -17,11 +17,12 @@ from data_prep import Dataset, Split
 from trainables.core.augmentation import augmented
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.cut import Cut, cut
-from trainables.core.features import CACHE_BYTES, OFF, Features, NoRoom, TooLarge, key_of, make_room
-from trainables.core.graphs import general_config
-from trainables.core.trainable import TrialFailure
+from trainables.core.features import CACHE_BYTES, OFF, Features, TooLarge, key_of, make_room
+from trainables.core.graphs import general_config, is_told_by_its_config
 
 TOO_LARGE = "too-large"
+# Of features that no trial at hand needs.
+KEPT_OPEN = 8
 
 
 @dataclass
@@ -31,15 +32,24 @@ class FeatureCache:
     root: Path
     limit: int = CACHE_BYTES
     opened: dict[str, Features] = field(default_factory=dict)
+    current: set[str] = field(default_factory=set)
 
     def get(self, key: str, rows: np.ndarray, shape: tuple[int, ...], dtype: str, about: dict[str, Any]) -> Features:
-        """The features of that key; NoRoom when they are more than may be kept."""
+        """The features of that key, which then count as those of the trial at hand; NoRoom when they are more than may be kept, another OSError where
+        their folder cannot be written."""
+        self.current.add(key)
         if key not in self.opened:
             folder = self.root / key
             if not folder.exists():
-                make_room(self.root, len(rows) * math.prod(shape) * np.dtype(dtype).itemsize, self.limit, self.opened)
+                make_room(self.root, len(rows) * math.prod(shape) * np.dtype(dtype).itemsize, self.limit, self.current)
             self.opened[key] = Features(folder, rows, shape, dtype, about)
         return self.opened[key]
+
+    def begin(self) -> None:
+        """Another trial: what only the ones before it needed may go, but the last few stay open, with their digests compared."""
+        for key in [key for key in self.opened if key not in self.current][:-KEPT_OPEN]:
+            del self.opened[key]
+        self.current.clear()
 
 
 def usable_cut(network: keras.Model, config: TrainConfig, cache: FeatureCache | None) -> Cut | None:
@@ -51,6 +61,13 @@ def usable_cut(network: keras.Model, config: TrainConfig, cache: FeatureCache | 
     found = cut(network)
     if found is None or not found.pays(dtype):
         return None
+    try:
+        if not is_told_by_its_config(found.frozen):
+            return None
+        general_config(found.frozen)
+    except (NotImplementedError, TypeError, ValueError):
+        # What cannot be written down cannot be told from another.
+        return None
     # The optimizer's slots are stored in the network's order.
     same = [id(variable) for variable in found.tail.trainable_variables] == [id(variable) for variable in network.trainable_variables]
     return found if same else None
@@ -59,6 +76,14 @@ def usable_cut(network: keras.Model, config: TrainConfig, cache: FeatureCache | 
 def views_of(config: TrainConfig) -> int:
     """Augmented views of each training image that features are stored of; 0: of the images as they are."""
     return (getattr(config, "views", None) or 0) if config.augmentation != "none" else 0
+
+
+def stored_inputs(found: Cut | None, config: TrainConfig, dataset: Dataset, cache: FeatureCache | None) -> StoredInputs | None:
+    """Of a trial whose network is cut there; None without a cut, or a place to keep them."""
+    if found is None or cache is None:
+        return None
+    cache.begin()
+    return StoredInputs(found, config, dataset, cache)
 
 
 class StoredInputs:
@@ -79,7 +104,8 @@ class StoredInputs:
         self.computed = 0
 
     def want(self, part: str, view: int = 0) -> None:
-        """Have `prepare` compute the features of `part` (train, validation, test): view 0 of the images as they are, 1, 2, ... of augmented ones."""
+        """Have `prepare` compute the features of `part` (train, validation, test): view 0 of the images as they are, 1, 2, ... of augmented ones. OSError
+        where they cannot be kept."""
         rows = getattr(self.split, part)
         about = {"dataset": self.dataset.path.name, "part": part, "view": view, "augmentation": self.config.augmentation if view else None}
         drawn = json.dumps([self.config.augmentation, self.config.seed, view]).encode() if view else b""
@@ -88,10 +114,7 @@ class StoredInputs:
             self._widen()
             self.want(part, view)
             return
-        try:
-            self.parts[part, view] = self.cache.get(key, rows, self.cut.shape, self.dtype, about)
-        except NoRoom as error:
-            raise TrialFailure(f"{error}: raise it, or give --set features={OFF}") from None
+        self.parts[part, view] = self.cache.get(key, rows, self.cut.shape, self.dtype, about)
 
     def _widen(self) -> None:
         """Features that float16 cannot hold are float32, all of them."""
@@ -116,7 +139,7 @@ class StoredInputs:
         return sum(features.missing for features in self.parts.values())
 
     def prepare(self, seconds: float = math.inf) -> None:
-        """Compute missing features of one part for about so long, together with other processes that want the same."""
+        """Compute missing features of one part for about so long, together with other processes that want the same. NoRoom on a full disk."""
         for (_, view), features in self.parts.items():
             if not features.missing:
                 continue
@@ -125,8 +148,6 @@ class StoredInputs:
             except TooLarge:
                 (features.folder / TOO_LARGE).touch()
                 self._widen()
-            except NoRoom as error:
-                raise TrialFailure(f"{error}: make room, or give --set features={OFF}") from None
             return
 
     def _compute(self, view: int) -> Callable[[np.ndarray], np.ndarray]:

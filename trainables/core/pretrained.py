@@ -51,6 +51,8 @@ class PretrainedConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _large_enough(self) -> Self:
+        if self.views is not None and self.features == "off":
+            raise ValueError(f"views are of stored features, but features is off and views is {self.views}: leave one of them out")
         least = LEAST_SIZE.get(self.base, 0)
         if self.size < least:
             raise ValueError(f"{self.base} takes images of at least {least} px, but size is {self.size}: add --set size={least}")

@@ -16,7 +16,7 @@ from trainables.core.augmentation import augmented
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.cut import cut
 from trainables.core.graphs import Graphs
-from trainables.core.inputs import FeatureCache, StoredInputs, usable_cut, views_of
+from trainables.core.inputs import FeatureCache, StoredInputs, stored_inputs, usable_cut, views_of
 from trainables.core.recipe import plain_loss, plain_variables
 from trainables.core.schedule import rate
 from trainables.core.seeds import as_fresh
@@ -57,25 +57,30 @@ class Training:
         self.network = build_network(trainable, config, class_count(config, dataset), base)
         normalization.adapt(self.network, dataset.images, self.rows)
         found = usable_cut(self.network, config, cache)
-        self.stored = StoredInputs(found, config, dataset, cache) if found and cache else None
-        self._want()
+        self.stored = stored_inputs(found, config, dataset, cache)
+        if self.stored:
+            try:
+                self._want(self.stored)
+            except OSError:
+                # More than may be kept, or nowhere to keep it: the frozen part runs in every epoch.
+                self.stored = None
+        found = found if self.stored else None
         # Of augmented images the features are stored as views.
         trained = found.tail if found else augmented(self.network, config.augmentation)
         own = set(map(id, self.network.variables))
-        state = [*changing_variables(self.network), *(variable for variable in trained.variables if id(variable) not in own)]
+        state = [*changing_variables(self.network, trainable), *(variable for variable in trained.variables if id(variable) not in own)]
         self.graph = (graphs or Graphs()).take(trained, state, config, first_batch=min(config.batch_size, len(self.rows)))
         self.model = self.graph.model
         self.history: list[dict[str, Any]] = []
         self.deadline = math.inf
 
-    def _want(self) -> None:
-        if self.stored:
-            self.parts = ("train", "validation") if self.final else ("train",)
-            for part in self.parts:
-                for view in range(1, views_of(self.config) + 1) or (0,):
-                    self.stored.want(part, view)
-            if not self.final:
-                self.stored.want("validation")
+    def _want(self, stored: StoredInputs) -> None:
+        self.parts = ("train", "validation") if self.final else ("train",)
+        for part in self.parts:
+            for view in range(1, views_of(self.config) + 1) or (0,):
+                stored.want(part, view)
+        if not self.final:
+            stored.want("validation")
 
     @property
     def epoch(self) -> int:
@@ -156,9 +161,10 @@ def build_network(trainable: Trainable, config: TrainConfig, classes: int, base:
     return trainable.build(config, classes, base) if base is not None else trainable.build(config, classes)
 
 
-def changing_variables(network: keras.Model) -> list[keras.Variable]:
-    """What training changes of a network, in a fixed order: all but its frozen part."""
-    found = cut(network)
+def changing_variables(network: keras.Model, trainable: Trainable) -> list[keras.Variable]:
+    """What training changes of a network, in a fixed order: all but its frozen part. Where a network is built `bare` to be measured, its frozen weights
+    have no other source than the checkpoint: then all."""
+    found = cut(network) if trainable.bare is None else None
     frozen = set(map(id, found.frozen.variables)) if found else set()
     return [variable for variable in network.variables if id(variable) not in frozen]
 

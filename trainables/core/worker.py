@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from data_prep import open_dataset
+from data_prep import Dataset, open_dataset
 from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.devices import claim, name_of_device
@@ -81,7 +81,7 @@ class Worker(tune.Trainable):
 
         if self.task["task"] == EVALUATE:
             # As text: Tune takes a dictionary apart.
-            return {"evaluation": json.dumps(evaluate(self.task))}
+            return {"evaluation": json.dumps(evaluate(self.task, self._shared(open_dataset(Path(self.task["dataset_folder"]))).cache))}
         try:
             training = self.training or self._begin()
             if training.stored and training.stored.missing and training.epoch <= self.sent:
@@ -120,22 +120,16 @@ class Worker(tune.Trainable):
         started = time.perf_counter()
         self._retire_if_grown()
         # Imported here: `claim` must come before keras is.
-        from trainables.core.graphs import Graphs
-        from trainables.core.inputs import FeatureCache
         from trainables.core.training import Training
 
         trainable = get_trainable(self.task["trainable"])
         config = trainable.config(**self.task["config"])
         dataset = open_dataset(Path(self.task["dataset_folder"]))
-        if self.shared is None:
-            # What is imported by now is never garbage. Left out, a collection takes milliseconds.
-            gc.freeze()
-            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]))
+        shared = self._shared(dataset)
         # The network of the trial before refers to itself: else it would stay for many trials.
         gc.collect()
         base = opened(config, self.task["bases"])
-        graphs, cache = self.shared.graphs, self.shared.cache
-        training = Training(trainable, config, dataset, base, final=self.task["final"], graphs=graphs, cache=cache)
+        training = Training(trainable, config, dataset, base, final=self.task["final"], graphs=shared.graphs, cache=shared.cache)
         self.store = CheckpointStore(self.task["checkpoints"])
         newest = self.store.load_newest()
         if newest:
@@ -153,12 +147,23 @@ class Worker(tune.Trainable):
         self.training = training
         return training
 
+    def _shared(self, dataset: Dataset) -> Shared:
+        from trainables.core.graphs import Graphs
+        from trainables.core.inputs import FeatureCache
+
+        if self.shared is None:
+            # What is imported by now is never garbage. Left out, a collection takes milliseconds.
+            gc.freeze()
+            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]))
+        return self.shared
+
     def _retire_if_grown(self) -> None:
         """RuntimeError when trials have left so much behind that a fresh process should take this one: Tune starts one."""
         self.served += 1
         if self.served == 2:
             self.first_bytes = resident_bytes()
-        if self.first_bytes is not None and (grown := resident_bytes() - self.first_bytes) > MOST_GROWTH_BYTES:
+        now = resident_bytes()
+        if self.first_bytes is not None and now is not None and (grown := now - self.first_bytes) > MOST_GROWTH_BYTES:
             raise RuntimeError(f"the worker retires: {self.served - 1} trials have left {grown / 1e9:.1f} GB in its memory")
 
     def _train(self, training: Training) -> None:
@@ -191,7 +196,10 @@ def failure(error: Exception, shared_gpu: bool = False) -> str | None:
     return None
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is its own: mapped files are not counted, the page cache has them."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields["RssAnon"].split()[0]) * 1024
+def resident_bytes() -> int | None:
+    """Memory of this process that is its own: mapped files are not counted, the page cache has them. None where that cannot be told (macOS)."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(fields["RssAnon"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None

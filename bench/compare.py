@@ -3,8 +3,8 @@
     python bench/compare.py [--only LIST]... [--rounds 3] [--images 6000] [--out FILE] [--write]
 
 Five lists of trials on Fashion-MNIST (`comparing/lists.py`): dropout rates, epoch counts, depths of freezing, heads on a frozen VGG16 and on a
-frozen InceptionV3. Each side is a whole command in a fresh process, one core a trial (`epochs`, which is one training of ours, has all), the data prepared and byte code cached before; they alternate,
-and the order turns from round to round:
+frozen InceptionV3. Each side is a whole command in a fresh process, one core a trial (`epochs`, which is one training of ours, has all), the data
+prepared and byte code cached before; they alternate, and the order turns from round to round:
 
     plain   a function trainable around `fit`, as the guides of Ray and Keras show (`comparing/plain.py`): ends with the best model measured
     ours    `sweeps run` of a user's file; its storage, and what it derives from the data, are new each time

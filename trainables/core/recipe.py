@@ -32,7 +32,7 @@ def vary(optimizer: keras.optimizers.Optimizer) -> None:
 def begin(optimizer: keras.optimizers.Optimizer, config: TrainConfig) -> None:
     """Set it to the first step of the settings."""
     for variable in plain_variables(optimizer):
-        variable.assign(keras.ops.zeros_like(variable))
+        variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
     optimizer.learning_rate = config.learning_rate
     if optimizer.weight_decay is not None:
         optimizer.weight_decay.assign(config.weight_decay)

@@ -124,6 +124,7 @@ def test_the_last_few_are_kept(digits8: Dataset) -> None:
     assert second not in {id(graph.model) for graph in graphs.kept.values()}
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.9])
 @pytest.mark.parametrize("kind", ["Dropout", "SpatialDropout2D"])
 def test_it_drops_as_keras_does(kind: str, rate: float) -> None:
@@ -144,6 +145,23 @@ def test_it_drops_as_keras_does(kind: str, rate: float) -> None:
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(x, training=False)), x)
     ours.rate.assign(0.0)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours(x, training=True)), x)
+
+
+@pytest.mark.parametrize("kind", ["Dropout", "SpatialDropout2D"])
+def test_it_drops_at_its_rate(kind: str) -> None:
+    """On any backend: what is kept is scaled so that its mean stays, and a map is kept or dropped whole."""
+    warm()
+    import keras
+
+    from trainables.core.graphs import VariableDropout
+
+    ours = VariableDropout(getattr(keras.layers, kind)(0.5, seed=5))
+    ours.rate.assign(0.25)
+    found = keras.ops.convert_to_numpy(ours(np.ones((50, 4, 4, 32), np.float32), training=True))
+    assert np.unique(found).tolist() == pytest.approx([0.0, 4 / 3])
+    assert (found == 0).mean() == pytest.approx(0.25, abs=0.05)
+    whole = (found == found[:, :1, :1, :]).all(axis=(1, 2))
+    assert whole.all() == (kind == "SpatialDropout2D")
 
 
 def test_a_dropout_of_another_kind_keeps_its_rate(digits8: Dataset, graphs: Graphs) -> None:

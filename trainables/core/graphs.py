@@ -75,7 +75,8 @@ class Graph:
 
 
 class VariableDropout(keras.layers.Layer):  # type: ignore[misc]
-    """Keras' Dropout or SpatialDropout2D with its rate as a variable: the same random numbers, by the same generator, as in the layer it stands for."""
+    """Keras' Dropout or SpatialDropout2D with its rate as a variable, and the generator of the layer it stands for. On TensorFlow it drops the very same
+    values (JAX's own dropout keeps where the random number is small, not large)."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__(dtype=layer.dtype_policy)

@@ -77,7 +77,8 @@ def epochs(state: RunState) -> int:
 
 
 # Two trials at a time; a search that does not depend on the order of arrival.
-WORDS = ["--epochs", "8", "--samples", "3", "--set", "size=16", "--set", "filters=4", "--set", "depth=2", "--data", "digits"]
+# An epoch takes some 0.3 s: a warm worker would be through with smaller ones before anyone kills it.
+WORDS = ["--epochs", "8", "--samples", "3", "--set", "size=16", "--set", "filters=16", "--set", "depth=2", "--data", "digits"]
 SWEEP = """from sweeps import Sweep, uniform
 SWEEP = Sweep(question="How much dropout?", trainable="cnn", space={"dropout": uniform(0, 0.7)}, searcher="random", scheduler="none")
 """
@@ -192,7 +193,8 @@ def test_a_notice_ends_cleanly_and_says_how_to_go_on(calm: Machine, tmp_path: Pa
 def test_a_second_driver_is_refused(tmp_path: Path, data_root: Path) -> None:
     machine = Machine(tmp_path / "machine", data_root)
     (machine.folder / "mine.py").write_text(SWEEP)
-    process = machine.start("run", "mine.py", *WORDS, "--run-name", "run")
+    # It works until it is killed.
+    process = machine.start("run", "mine.py", *WORDS, "--epochs", "5000", "--run-name", "run")
     try:
         machine.wait("run", lambda state: epochs(state) >= 1)
         with machine.start("resume", "run") as second:

@@ -148,11 +148,8 @@ def _leaves(model: keras.Model) -> Iterator[Any]:
 
 def _key(network: keras.Model, config: TrainConfig, first_batch: int) -> str | None:
     """Equal for two networks that one graph serves; None where that cannot be told."""
-    if not is_told_by_its_config(network):
-        return None
-    try:
-        architecture = general_config(network)
-    except (NotImplementedError, TypeError, ValueError):
+    architecture = general_config(network)
+    if architecture is None:
         return None
     # Their statistics are constants of the graph.
     constants = [
@@ -167,9 +164,16 @@ def _key(network: keras.Model, config: TrainConfig, first_batch: int) -> str | N
 
 
 def general_config(network: keras.Model) -> Any:
-    """The configuration of a network without the names of its parts, which count on in a process, and without the rates of dropouts."""
+    """The configuration of a network without the names of its parts, which count on in a process, and without the rates of dropouts. None where it does
+    not tell one network from another: a layer gives none, or its class was made in a function, whose variables it may use."""
+    if any("<locals>" in type(layer).__qualname__ for layer in network._flatten_layers()):
+        return None
     names = {layer.name: f"#{number}" for number, layer in enumerate([network, *_every(network)])}
-    return _general(network.get_config(), names)
+    try:
+        return _general(network.get_config(), names)
+    except (NotImplementedError, TypeError, ValueError):
+        # As Keras says that somebody's layer has no get_config, or one that it cannot write down.
+        return None
 
 
 def _every(model: keras.Model) -> Iterator[Any]:
@@ -196,8 +200,3 @@ def _general(value: Any, names: dict[str, str], named: bool = False) -> Any:
         # As text it would be cut short.
         return [value.dtype.str, value.shape, value.tobytes().hex()]
     return names.get(value, value) if named and isinstance(value, str) else value
-
-
-def is_told_by_its_config(network: keras.Model) -> bool:
-    """Whether what its layers do is in their configuration: not where a class was made in a function, whose variables it may use."""
-    return not any("<locals>" in type(layer).__qualname__ for layer in network._flatten_layers())

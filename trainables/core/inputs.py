@@ -18,7 +18,7 @@ from trainables.core.augmentation import augmented
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.cut import Cut, cut
 from trainables.core.features import CACHE_BYTES, OFF, Features, TooLarge, key_of, make_room
-from trainables.core.graphs import general_config, is_told_by_its_config
+from trainables.core.graphs import general_config
 
 TOO_LARGE = "too-large"
 # Of features that no trial at hand needs.
@@ -59,14 +59,7 @@ def usable_cut(network: keras.Model, config: TrainConfig, cache: FeatureCache | 
     if cache is None or dtype == OFF or (config.augmentation != "none" and not views_of(config)):
         return None
     found = cut(network)
-    if found is None or not found.pays(dtype):
-        return None
-    try:
-        if not is_told_by_its_config(found.frozen):
-            return None
-        general_config(found.frozen)
-    except (NotImplementedError, TypeError, ValueError):
-        # What cannot be written down cannot be told from another.
+    if found is None or not found.pays(dtype) or general_config(found.frozen) is None:
         return None
     # The optimizer's slots are stored in the network's order.
     same = [id(variable) for variable in found.tail.trainable_variables] == [id(variable) for variable in network.trainable_variables]

@@ -115,8 +115,7 @@ def test_a_time_budget_holds_over_a_kill(tmp_path: Path, data_root: Path) -> Non
 def test_two_at_a_time_and_a_worker_killed(tmp_path: Path, data_root: Path) -> None:
     machine = Machine(tmp_path / "machine", data_root)
     process = machine.start(*WORDS, "--parallel", "2", "--epochs", "6")
-    machine.wait("run", lambda state: begun(2, state))
-    assert len([trial for trial in machine.state("run").trials.values() if not trial.end]) == 2
+    machine.wait("run", lambda state: begun(2, state) and len([trial for trial in state.trials.values() if not trial.end]) == 2)
     kill_worker(machine, 2)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err

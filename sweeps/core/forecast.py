@@ -10,7 +10,8 @@ from sweeps.core.bases import shape_source
 from sweeps.core.launch import Resolved, RunOptions, parse_size, split_sizes
 from sweeps.core.screen import amount
 from sweeps.core.spec import CACHE_SIZE
-from trainables.core.forecast import forecast_apart
+from trainables.core.aside import ASIDE, AsideError
+from trainables.core.forecast import forecast
 from trainables.core.pretrained import LEAST_SIZE, PretrainedConfig
 
 
@@ -29,8 +30,10 @@ def feature_lines(resolved: Resolved, options: RunOptions) -> list[str]:
             "--set views=K keeps K augmented views of each image"
         ]
     points = _points(resolved, options)
-    found = forecast_apart({"trainable": resolved.sweep.trainable, "points": [point for _, point in points]})
-    if found is None:
+    try:
+        found = ASIDE.call(forecast, {"trainable": resolved.sweep.trainable, "points": [point for _, point in points]})
+    except AsideError:
+        # What is wrong is told when the run starts.
         return ["features   not known before the run: the base cannot be had yet"]
     shared = {name: cut["bytes"] for (name, _), cut in zip(points, found, strict=True) if cut["bytes"]}
     apart = [name for (name, _), cut in zip(points, found, strict=True) if not cut["bytes"]]

@@ -175,19 +175,3 @@ def _work(jobs: list[Job], workers: int) -> None:
             tuner.fit()
     if callback.problems:
         raise BadInput(callback.problems[0])
-
-
-def on_this_machine(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call it in a process of its own on the driver's machine, whose files and network it has; inside `cluster`. keras stays out of this process.
-    BadInput when that process dies."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    # Ray's annotations lack this strategy.
-    here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    try:
-        return ray.get(ray.remote(num_cpus=0, scheduling_strategy=here)(function).remote(*arguments))
-    except ray.exceptions.RayError as error:
-        raise BadInput(
-            f"{function.__name__} runs in a process of its own, but that failed ({last_line(str(error))}): see whether there is memory left"
-        ) from None

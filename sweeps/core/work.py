@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -37,6 +37,8 @@ from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage
 from sweeps.core.study_table import show_study
 from sweeps.core.sweep import Study, load_sweep
+from trainables.core.aside import ASIDE, AsideError
+from trainables.core.bases import fetch_imagenet, store
 
 Outcome = Literal["done", "failed", "interrupted"]
 
@@ -77,6 +79,9 @@ def run(options: RunOptions, console: Console) -> Outcome:
         fingerprints[part.size] = dataset.fingerprint
         bases.check_classes(part, dataset)
         bases.check_split(part, options, dataset)
+    if any(bases.names(part) for part in plan.parts):
+        # It imports keras while Ray starts.
+        ASIDE.start()
     with cluster(options.address, options.cpus, plan.parts[0].gpus) as workers:
         work = Work(options, workers, console)
         parts = [bases.prepare_weights(part, work.makers, console) for part in plan.parts]
@@ -153,12 +158,9 @@ class Work:
     @property
     def makers(self) -> bases.Makers:
         """How the bases of a run are made."""
-        from sweeps.core.runner import on_this_machine
-        from trainables.core.bases import fetch_imagenet, store
-
         return bases.Makers(
-            store=lambda task: on_this_machine(store, task),
-            fetch=lambda names: on_this_machine(fetch_imagenet, names),
+            store=lambda task: _aside(store, task),
+            fetch=lambda names: _aside(fetch_imagenet, names),
             run=self._train_base,
             resume=lambda name: _name_unless_interrupted(self.resume_run(name)),
         )
@@ -349,6 +351,13 @@ def _waves(parts: Iterable[Resolved]) -> tuple[list[Resolved], list[Resolved]]:
     """(those that can start at once, those that start from a network which the study may train)."""
     first = [part for part in parts if not any(bases.is_trained(name) for name in bases.names(part))]
     return first, [part for part in parts if part not in first]
+
+
+def _aside(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return ASIDE.call(function, *arguments)
+    except AsideError as error:
+        raise BadInput(str(error)) from None
 
 
 def _name_unless_interrupted(ended: tuple[Outcome, str]) -> str:

@@ -238,7 +238,8 @@ def test_what_a_bare_network_lacks_is_in_the_checkpoint(digits16: Dataset, tmp_p
     warm()
     import keras
 
-    from trainables.core.training import Training, build_network, changing_variables
+    from trainables.core.bases import build_network
+    from trainables.core.training import Training, changing_variables
 
     def network(config: TrainConfig, classes: int, weights: float) -> keras.Model:
         images = keras.Input((config.size, config.size, 3))

@@ -62,10 +62,13 @@ def training(dataset: Dataset, **settings: Any) -> Training:
 def trial_of(name: str, dataset: Dataset, base: keras.Model | None = None, **settings: Any) -> Training:
     """A trial of any experiment at its start, at the data set's size."""
     warm()
-    from trainables.core.training import Training
+    from trainables.core.bases import build_network
+    from trainables.core.training import Training, class_count
 
     trainable, final = get_trainable(name), settings.pop("final", False)
-    return Training(trainable, trainable.config(size=dataset.images.shape[1], **settings), dataset, base, final=final)
+    config = trainable.config(size=dataset.images.shape[1], **settings)
+    network = build_network(trainable, config, class_count(config, dataset), base) if base else None
+    return Training(trainable, config, dataset, network, final=final)
 
 
 def shapes(layers: list[Any]) -> list[tuple[str, tuple[int, ...], int]]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.core import files
 from trainables.core.config import TrainConfig
-from trainables.core.devices import claim
 from trainables.core.pretrained import IMAGENET, LEAST_SIZE, PretrainedConfig, counted_layers, features, network, start_from
 
 if TYPE_CHECKING:
     import keras
+
+    from trainables.core.trainable import Trainable
 
 
 def store(task: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +25,6 @@ def store(task: dict[str, Any]) -> dict[str, Any]:
     `weights` (imagenet or a file, of vgg16 and inception), or none of these: random weights, nothing is written.
 
     Gives `file` (its name, or None), `sha256` of it, `layers` (as the report counts), `parameters`; or `error`, one line: why there is no such base."""
-    claim(1, 0)
     try:
         base = base_of(task)
         start_from(base, task["size"])
@@ -66,32 +66,78 @@ def _as_file(model: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def opened(config: TrainConfig, bases: Mapping[str, str]) -> keras.Model | None:
-    """The base of a trial from the files of its run (`base` in the settings -> path or URI); None: it has none, or one of random weights.
-
-    The generators of its dropouts are drawn from the trial's seed."""
-    if not isinstance(config, PretrainedConfig) or config.base not in bases:
-        return None
-    import keras
-
+def build_network(trainable: Trainable, config: TrainConfig, classes: int, base: keras.Model | None = None) -> keras.Model:
+    """A trial's network; its weights and generators are drawn from the trial's seed, those of a `base` kept."""
     from trainables.core.seeds import as_fresh
 
-    content = files.read(*files.resolve(bases[config.base]))
-    # A file does not hold the generators: Keras draws new ones while it loads. Not from the seed itself, as the head's own are drawn from that.
+    as_fresh(config.seed)
+    return trainable.build(config, classes, base) if base is not None else trainable.build(config, classes)
+
+
+def opened(config: TrainConfig, bases: Mapping[str, str]) -> keras.Model | None:
+    """The base of a trial: from the files of its run (`base` in the settings -> path or URI), else with random weights; None: it starts from none.
+
+    What is random in it, the generators of its dropouts too, is drawn from the trial's seed."""
+    if not isinstance(config, PretrainedConfig):
+        return None
+    from trainables.core.seeds import as_fresh
+
+    content = files.read(*files.resolve(bases[config.base])) if config.base in bases else None
+    # Not from the seed itself, as the head's own are drawn from that. (A file does not hold the generators: Keras draws new ones while it loads.)
     as_fresh((config.seed + 1) % 2**32)
-    with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
-        path = Path(folder) / "base.keras"
-        path.write_bytes(content)
-        model = keras.models.load_model(path, compile=False)
+    model = features(network(config.base, config.size, None)) if content is None else _loaded(content)
     # Keras numbers the names of layers by process, so that a head's `dropout_5` may be the base's, too, and a model has each name once.
     for operation in model.operations:
         operation.name = f"base_{operation.name}"
     return model
 
 
+def _loaded(content: bytes) -> keras.Model:
+    import keras
+
+    with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
+        path = Path(folder) / "base.keras"
+        path.write_bytes(content)
+        return keras.models.load_model(path, compile=False)
+
+
+class KeptBase:
+    """The base of the trial before, for the next one on the same: to build an InceptionV3 takes two seconds. It stays as it is as long as all of it is
+    frozen."""
+
+    def __init__(self) -> None:
+        self.key: tuple[Any, ...] | None = None
+        self.base: keras.Model | None = None
+
+    def network(self, trainable: Trainable, config: TrainConfig, classes: int, bases: Mapping[str, str]) -> keras.Model:
+        """A trial's network, as it is in a process of its own; `bases`: see `opened`."""
+        key = _key(config, bases)
+        if key is None or key != self.key:
+            self.key, self.base = key, opened(config, bases)
+            kept = False
+        else:
+            kept = True
+        network = build_network(trainable, config, classes, self.base)
+        if self.base is None or not any(layer.trainable for layer in self.base.layers):
+            return network
+        if kept:
+            # Compiled networks of earlier trials have these layers.
+            for layer in self.base.layers:
+                layer.trainable = False
+            network = build_network(trainable, config, classes, opened(config, bases))
+        self.key = self.base = None
+        return network
+
+
+def _key(config: TrainConfig, bases: Mapping[str, str]) -> tuple[Any, ...] | None:
+    """Equal for trials whose bases have the same weights."""
+    if not isinstance(config, PretrainedConfig):
+        return None
+    return (bases[config.base],) if config.base in bases else (config.base, config.size, config.seed)
+
+
 def fetch_imagenet(names: list[str]) -> str | None:
     """Have Keras download the ImageNet weights of these networks into its cache, where they are not yet; why that failed, in one line, or None."""
-    claim(1, 0)
     try:
         for name in names:
             network(name, LEAST_SIZE[name], IMAGENET)

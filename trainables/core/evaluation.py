@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep import open_dataset
 from trainables.core.architecture import layers
-from trainables.core.bases import opened
+from trainables.core.bases import KeptBase
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.devices import claim
@@ -27,19 +27,19 @@ AVERAGES = ("micro", "macro", "weighted")
 TOP = 5
 
 
-def load_model(stored: dict[str, Any]) -> keras.Model:
+def load_model(stored: dict[str, Any], base: KeptBase | None = None) -> keras.Model:
     """The network of a trial, its optimizer's state too: without augmentation and label smoothing, so that any Keras loads what it saves.
 
     `stored` says where it is: `trainable`, `config`, `class_count`, `bases` (of its run: see `bases.opened`), `checkpoints` (the trial's folder),
-    `epoch`. OSError or ValueError when its checkpoint is missing or damaged."""
+    `epoch`; `base`: of the trial before in this process. OSError or ValueError when its checkpoint is missing or damaged."""
     from trainables.core import normalization
     from trainables.core.recipe import compile_model, compile_plain
-    from trainables.core.training import build_network, changing_variables, restore_variables
+    from trainables.core.training import changing_variables, restore_variables
 
     trainable = get_trainable(stored["trainable"])
     trainable = replace(trainable, build=trainable.bare or trainable.build)
     config = trainable.config(**stored["config"])
-    network = build_network(trainable, config, stored["class_count"], opened(config, stored["bases"]))
+    network = (base or KeptBase()).network(trainable, config, stored["class_count"], stored["bases"])
     arrays, _ = CheckpointStore(stored["checkpoints"]).load(stored["epoch"])
     restore_variables(changing_variables(network, trainable), arrays, "model")
     compile_model(network, config)
@@ -49,9 +49,10 @@ def load_model(stored: dict[str, Any]) -> keras.Model:
     return network
 
 
-def evaluate(task: dict[str, Any], cache: FeatureCache | None = None) -> dict[str, Any]:
+def evaluate(task: dict[str, Any], cache: FeatureCache | None = None, base: KeptBase | None = None) -> dict[str, Any]:
     """Measure a stored model. `task`: what `load_model` takes, and `dataset_folder`, `cpus`, `gpus`, `shared` (other trials had a part in its training, which may
-    not have known that this epoch was to be kept: then it is trained up to there again). `cache`: the stored features of frozen layers.
+    not have known that this epoch was to be kept: then it is trained up to there again). `cache`: the stored features of frozen layers;
+    `base`: see `load_model`.
 
     Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
     recall, f1), `classes` (of the test split: class, name, precision, recall, f1, support) and `layers` (see `architecture.layers`). The training
@@ -61,7 +62,7 @@ def evaluate(task: dict[str, Any], cache: FeatureCache | None = None) -> dict[st
     dataset = open_dataset(Path(task["dataset_folder"]))
     if task.get("shared"):
         _train_again(task, config, dataset, cache)
-    model = load_model(task)
+    model = load_model(task, base)
     rows = split_of(config, dataset)
     read = _reader(model, config, dataset, cache)
     splits, probabilities = {}, np.empty((0, task["class_count"]))
@@ -79,7 +80,9 @@ def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset, ca
     stored = store.epochs()
     if task["epoch"] in stored:
         return
-    training = Training(get_trainable(task["trainable"]), config, dataset, opened(config, task["bases"]), cache=cache)
+    trainable = get_trainable(task["trainable"])
+    network = KeptBase().network(trainable, config, task["class_count"], task["bases"])
+    training = Training(trainable, config, dataset, network, cache=cache)
     if newest := store.load_newest(before=task["epoch"]):
         training.restore(*newest)
     while training.epoch < task["epoch"]:

@@ -1,18 +1,9 @@
-"""What features a sweep's trials will be trained on, told before anything starts.
-
-    python -m trainables.core.forecast < task.json
-
-A process of its own: it builds the networks, and so imports keras, which who plans does not.
-"""
+"""What features a sweep's trials will be trained on, told before anything starts: it builds the networks."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
-from trainables.core.devices import claim
 from trainables.core.features import OFF
 from trainables.core.trainable import get_trainable
 
@@ -38,15 +29,3 @@ def forecast(task: dict[str, Any]) -> list[dict[str, Any]]:
         else:
             found.append({"shape": place.shape, "bytes": place.bytes(kind)})
     return found
-
-
-def forecast_apart(task: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """`forecast` in a process of its own; None where that fails (what is wrong is told when the run starts)."""
-    done = subprocess.run([sys.executable, "-m", __name__], input=json.dumps(task), capture_output=True, text=True, check=False)
-    found: list[dict[str, Any]] | None = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
-    return found
-
-
-if __name__ == "__main__":
-    claim(1, 0)
-    sys.stdout.write(json.dumps(forecast(json.load(sys.stdin))))

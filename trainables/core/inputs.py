@@ -17,7 +17,7 @@ from data_prep import Dataset, Split
 from trainables.core.augmentation import augmented
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.cut import Cut, cut
-from trainables.core.features import CACHE_BYTES, OFF, Features, TooLarge, key_of, make_room
+from trainables.core.features import BLOCK, CACHE_BYTES, OFF, Features, TooLarge, key_of, make_room
 from trainables.core.graphs import general_config
 
 TOO_LARGE = "too-large"
@@ -33,6 +33,8 @@ class FeatureCache:
     limit: int = CACHE_BYTES
     opened: dict[str, Features] = field(default_factory=dict)
     current: set[str] = field(default_factory=set)
+    # The frozen part that computed the last of them: its program is made ready.
+    frozen: keras.Model | None = None
 
     def get(self, key: str, rows: np.ndarray, shape: tuple[int, ...], dtype: str, about: dict[str, Any]) -> Features:
         """The features of that key, which then count as those of the trial at hand; NoRoom when they are more than may be kept, another OSError where
@@ -79,6 +81,14 @@ def stored_inputs(found: Cut | None, config: TrainConfig, dataset: Dataset, cach
     return StoredInputs(found, config, dataset, cache)
 
 
+def _identity(frozen: keras.Model) -> list[bytes]:
+    """What its features depend on, next to the images."""
+    return [
+        json.dumps(general_config(frozen), default=str).encode(),
+        *(hashlib.sha256(keras.ops.convert_to_numpy(weight).tobytes()).digest() for weight in frozen.weights),
+    ]
+
+
 class StoredInputs:
     """Features of the parts of a split, in the order in which they are computed."""
 
@@ -87,10 +97,7 @@ class StoredInputs:
         # Of all training images, so that trials with another `data_fraction` share them.
         self.split: Split = split_of(config.model_copy(update={"data_fraction": 1.0}), dataset)
         self.dtype = str(getattr(config, "features", OFF))
-        self.identity = [
-            json.dumps(general_config(found.frozen), default=str).encode(),
-            *(hashlib.sha256(keras.ops.convert_to_numpy(weight).tobytes()).digest() for weight in found.frozen.weights),
-        ]
+        self.identity = _identity(found.frozen)
         self.parts: dict[tuple[str, int], Features] = {}
         self.views: keras.Model | None = None
         # Images whose features this process has computed.
@@ -144,13 +151,23 @@ class StoredInputs:
             return
 
     def _compute(self, view: int) -> Callable[[np.ndarray], np.ndarray]:
+        frozen = self._frozen()
+
         def features(rows: np.ndarray) -> np.ndarray:
-            images = self.dataset.images[rows]
+            # Always of BLOCK images: another number is another program, and that takes longer than some images too many.
+            images = self.dataset.images[np.resize(rows, BLOCK)]
             self.computed += len(rows)
-            found: np.ndarray = self.cut.frozen.predict_on_batch(self._view(images, rows, view) if view else images)
-            return found
+            found: np.ndarray = frozen.predict_on_batch(self._view(images, rows, view) if view else images)
+            return found[: len(rows)]
 
         return features
+
+    def _frozen(self) -> keras.Model:
+        """The frozen part, or an equal one that has computed features already. Its weights are compared: others of its trial's networks may have them."""
+        kept = self.cache.frozen
+        if kept is None or (kept is not self.cut.frozen and _identity(kept) != self.identity):
+            self.cache.frozen = self.cut.frozen
+        return self.cache.frozen
 
     def _view(self, images: np.ndarray, rows: np.ndarray, view: int) -> Any:
         if self.views is None:

@@ -13,13 +13,13 @@ import numpy as np
 from data_prep import Dataset
 from trainables.core import normalization
 from trainables.core.augmentation import augmented
+from trainables.core.bases import KeptBase
 from trainables.core.config import TrainConfig, split_of
 from trainables.core.cut import cut
 from trainables.core.graphs import Graphs
 from trainables.core.inputs import FeatureCache, StoredInputs, stored_inputs, usable_cut, views_of
 from trainables.core.recipe import plain_loss, plain_variables
 from trainables.core.schedule import rate
-from trainables.core.seeds import as_fresh
 from trainables.core.steps import Batch, test_steps, train_steps
 from trainables.core.trainable import Trainable
 
@@ -35,15 +35,16 @@ class OutOfTime(Exception):
 class Training:
     """A trial's model, optimizer and place in its data. Equal settings, data and state give equal numbers, to the last bit on a CPU.
 
-    `final`: it trains on the validation images, too, and so has no figures of them. `graphs`: compiled networks of earlier trials of this process;
-    `cache`: where features of frozen layers are kept (None: these layers run in every epoch)."""
+    `network`: its own, as `bases.build_network` makes it (None: made here, where it has a base that has random weights). `final`: it trains on the
+    validation images, too, and so has no figures of them. `graphs`: compiled networks of earlier trials of this process; `cache`: where features of
+    frozen layers are kept (None: these layers run in every epoch)."""
 
     def __init__(  # noqa: PLR0913 - what it is, and what it may share
         self,
         trainable: Trainable,
         config: TrainConfig,
         dataset: Dataset,
-        base: keras.Model | None = None,
+        network: keras.Model | None = None,
         *,
         final: bool = False,
         graphs: Graphs | None = None,
@@ -54,7 +55,7 @@ class Training:
         self.split = split_of(config, dataset)
         self.final = final
         self.rows = np.concatenate([self.split.train, self.split.validation]) if final else self.split.train
-        self.network = build_network(trainable, config, class_count(config, dataset), base)
+        self.network = network or KeptBase().network(trainable, config, class_count(config, dataset), {})
         normalization.adapt(self.network, dataset.images, self.rows)
         found = usable_cut(self.network, config, cache)
         self.stored = stored_inputs(found, config, dataset, cache)
@@ -153,12 +154,6 @@ class Training:
         restore_variables(plain_variables(self.model.optimizer), state, "optimizer")
         normalization.finalize(self.model)
         self.history = list(history)
-
-
-def build_network(trainable: Trainable, config: TrainConfig, classes: int, base: keras.Model | None = None) -> keras.Model:
-    """The trial's network; its weights and generators are drawn from the trial's seed, those of a `base` kept."""
-    as_fresh(config.seed)
-    return trainable.build(config, classes, base) if base is not None else trainable.build(config, classes)
 
 
 def changing_variables(network: keras.Model, trainable: Trainable) -> list[keras.Variable]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from data_prep import Dataset, open_dataset
-from trainables.core.bases import opened
+from trainables.core.bases import KeptBase
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.devices import claim, name_of_device
 from trainables.core.evaluation import evaluate
@@ -45,6 +45,7 @@ class Shared:
 
     graphs: Graphs
     cache: FeatureCache
+    base: KeptBase
 
 
 class Worker(tune.Trainable):
@@ -80,8 +81,9 @@ class Worker(tune.Trainable):
         from trainables.core.training import OutOfTime
 
         if self.task["task"] == EVALUATE:
+            shared = self._shared(open_dataset(Path(self.task["dataset_folder"])))
             # As text: Tune takes a dictionary apart.
-            return {"evaluation": json.dumps(evaluate(self.task, self._shared(open_dataset(Path(self.task["dataset_folder"]))).cache))}
+            return {"evaluation": json.dumps(evaluate(self.task, shared.cache, shared.base))}
         try:
             training = self.training or self._begin()
             if training.stored and training.stored.missing and training.epoch <= self.sent:
@@ -120,7 +122,7 @@ class Worker(tune.Trainable):
         started = time.perf_counter()
         self._retire_if_grown()
         # Imported here: `claim` must come before keras is.
-        from trainables.core.training import Training
+        from trainables.core.training import Training, class_count
 
         trainable = get_trainable(self.task["trainable"])
         config = trainable.config(**self.task["config"])
@@ -128,8 +130,8 @@ class Worker(tune.Trainable):
         shared = self._shared(dataset)
         # The network of the trial before refers to itself: else it would stay for many trials.
         gc.collect()
-        base = opened(config, self.task["bases"])
-        training = Training(trainable, config, dataset, base, final=self.task["final"], graphs=shared.graphs, cache=shared.cache)
+        network = shared.base.network(trainable, config, class_count(config, dataset), self.task["bases"])
+        training = Training(trainable, config, dataset, network, final=self.task["final"], graphs=shared.graphs, cache=shared.cache)
         self.store = CheckpointStore(self.task["checkpoints"])
         newest = self.store.load_newest()
         if newest:
@@ -154,7 +156,7 @@ class Worker(tune.Trainable):
         if self.shared is None:
             # What is imported by now is never garbage. Left out, a collection takes milliseconds.
             gc.freeze()
-            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]))
+            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]), KeptBase())
         return self.shared
 
     def _retire_if_grown(self) -> None:

@@ -59,7 +59,7 @@ LISTS = (
     TrialList("dropout", "cnn", "dropout", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), {"epochs": 3}),
     # One training, as `sweeps plan` says, so it has the whole machine. (Plain Ray Tune's trials have that anyway: nothing holds TensorFlow to a core.)
     TrialList("epochs", "cnn", "epochs", (2, 5, 10, 20), cpus=os.cpu_count() or 1),
-    TrialList("freeze_depth", "fine_tune", "unfrozen_layers", (0, 5, 8, 13), {"epochs": 5}, base=True),
+    TrialList("freeze_depth", "fine_tune", "unfrozen_layers", (13, 8, 5, 0), {"epochs": 5}, base=True),
     # Random weights: ImageNet's cannot be had everywhere, and what a frozen network costs does not depend on them.
     TrialList("transfer", "transfer", "dropout", (0.0, 0.25, 0.5, 0.75), {"base": "vgg16", "weights": "random", "epochs": 5}),
     TrialList("inception", "inception", "dense_units", (128, 256, 512, 1024), {"weights": "random", "epochs": 5}, images=2000, size=75),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -39,7 +40,7 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tupl
         *_final_fit(resolved, options),
         *([f"at a time  {resolved.parallel}"] if resolved.parallel else []),
         *([f"budget     {duration(resolved.time_budget_seconds)}"] if resolved.time_budget_seconds else []),
-        f"resources  {options.cpus} core{'s' * (options.cpus > 1)} and {resolved.gpus:g} GPUs a trial",
+        f"resources  {options.cpus} core{'s' * (options.cpus > 1)} and {resolved.gpus:g} GPUs a trial{_idle(resolved, options, epochs)}",
         f"shared     the prepared images, by all trials of a node; the workers' processes, one trial after another{_sharing(epochs)}",
         f"time       {_expected(resolved, options, epochs)}",
     ]
@@ -149,6 +150,15 @@ def _stopping(resolved: Resolved) -> str:
     if sweep.scheduler == "none":
         return early
     return f"{early}; asha stops all but the best 1 in {sweep.reduction_factor} after {sweep.grace_epochs} epochs and each time {sweep.reduction_factor} times later"
+
+
+def _idle(resolved: Resolved, options: RunOptions, epochs: Epochs) -> str:
+    """Cores of this machine that the run leaves idle. They are not taken unasked: a training on more cores has other last bits."""
+    cores, at_once = os.cpu_count() or 1, min(epochs.trainings, resolved.parallel or epochs.trainings)
+    more = cores // at_once
+    if options.address is not None or more <= options.cpus:
+        return ""
+    return f"; {at_once} training{'s' * (at_once > 1)} at a time on {cores} cores: --cpus {more} uses them"
 
 
 def _expected(resolved: Resolved, options: RunOptions, epochs: Epochs) -> str:

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from data_prep import BadInput, Dataset, check_source, source_names
 from data_prep.core.source import look_up
-from sweeps.core.decide import finished
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, given_settings, local_gpus
 from sweeps.core.spec import RunSpec, StoredBase
+from sweeps.core.standing import finished
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, run_names
 from trainables import TrainConfig, get_trainable

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from data_prep import BadInput
 from sweeps.core.bases import is_trained, names
-from sweeps.core.decide import repeat_count
 from sweeps.core.forecast import feature_lines
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, notes
 from sweeps.core.propose import Grid, trial_count
 from sweeps.core.screen import duration
+from sweeps.core.standing import repeat_count
 from sweeps.core.storage import RunStorage, run_names
 from sweeps.core.sweep import Sweep
 from trainables import TrainConfig

@@ -15,8 +15,9 @@ from types import FrameType
 from typing import Any
 
 from data_prep import BadInput
-from sweeps.core.decide import finished, last_line
+from sweeps.core.decide import last_line
 from sweeps.core.job import Job
+from sweeps.core.standing import finished
 
 RETRIES = 3
 CONNECT_SECONDS = 5

@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from sweeps.core.decide import finished, total_trials
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.propose import trial_count
 from sweeps.core.spec import RunSpec
+from sweeps.core.standing import finished, total_trials
 from sweeps.core.state import Row, RunState, Trial
 
 ROWS = 12

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_prep import BadInput, Dataset
-from sweeps.core.decide import finished
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, check_options, given_settings, resolve
+from sweeps.core.standing import finished
 from sweeps.core.storage import RunStorage
 from sweeps.core.sweep import Study
 

@@ -11,13 +11,13 @@ from data_prep import BadInput
 from sweeps.core import results as tables
 from sweeps.core import study
 from sweeps.core.bases import stored_model
-from sweeps.core.decide import finished
 from sweeps.core.journal import read_state
 from sweeps.core.launch import RunOptions
 from sweeps.core.plan import show_plan
 from sweeps.core.report import REPORT, write_report
 from sweeps.core.screen import line, overview, runs_table, sharing, summary, trial_table
 from sweeps.core.spec import RunSpec
+from sweeps.core.standing import finished
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, run_names
 from sweeps.core.study_table import show_study

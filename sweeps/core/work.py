@@ -14,7 +14,7 @@ from rich.console import Console
 from data_prep import BadInput, open_dataset, prepare
 from sweeps.core import bases, study
 from sweeps.core import results as tables
-from sweeps.core.decide import Decisions, finished
+from sweeps.core.decide import Decisions
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
 from sweeps.core.launch import (
@@ -33,6 +33,7 @@ from sweeps.core.launch import (
 from sweeps.core.report import REPORT, write_report
 from sweeps.core.screen import Screen, sharing
 from sweeps.core.spec import RunSpec
+from sweeps.core.standing import finished
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage
 from sweeps.core.study_table import show_study

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from sweeps.core.decide import Decisions, finished
+from sweeps.core.decide import Decisions
 from sweeps.core.journal import Journal
 from sweeps.core.spec import RunSpec
+from sweeps.core.standing import finished
 from sweeps.core.state import Trial
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
@@ -99,7 +100,7 @@ class Place:
 
 def standing(decisions: Decisions) -> tuple[bool, bool, bool, bool, int, int]:
     """(exhausted, waiting, searched, finished, total trials, left)."""
-    from sweeps.core.decide import total_trials
+    from sweeps.core.standing import total_trials
 
     spec, state = decisions.spec, decisions.state
     return (

@@ -7,10 +7,11 @@ import pytest
 
 from data_prep import BadInput
 from sweeps import Sweep, choice, uniform
-from sweeps.core.decide import DRAWN_BY, REPEATED, WINDOW, Decisions, finished, is_rung, measured, promoted, total_trials
+from sweeps.core.decide import DRAWN_BY, WINDOW, Decisions, is_rung, promoted
 from sweeps.core.journal import Journal
 from sweeps.core.launch import VERSIONS_OF
 from sweeps.core.spec import RunSpec
+from sweeps.core.standing import REPEATED, finished, measured, total_trials
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
 

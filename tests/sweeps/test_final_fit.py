@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sweeps import Sweep, choice
-from sweeps.core.decide import Decisions, final_fits
+from sweeps.core.decide import Decisions
 from sweeps.core.spec import RunSpec
+from sweeps.core.standing import final_fits
 from sweeps.core.state import Trial
 from tests.sweeps import runs
 from tests.sweeps.sessions import EPOCH_SECONDS, Place, standing

@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: sweep test test-kill test-jax check bench clean
+.PHONY: sweep test test-kill soak test-jax check bench clean
 
 sweep: $(READY)  ## the dropout sweep on the digits inside scikit-learn, then the best-model table
 	$(BIN)/sweeps run dropout --data digits
@@ -13,6 +13,9 @@ test: $(READY)  ## all tests but those that kill
 
 test-kill: $(READY)  ## real runs whose processes are killed, then resumed: minutes
 	$(BIN)/python -m pytest $(if $(CI),-q) -m kill
+
+soak: $(READY)  ## ten minutes of runs whose processes are killed at random, each compared with a calm one
+	$(BIN)/python -m tests.sweeps.soak
 
 # JAX's convolutions are slow on a CPU and compiling is most of it: without optimization, and each program once.
 test-jax: $(READY)  ## training, augmentation, evaluation and freezing on JAX

@@ -20,6 +20,7 @@ from ray import tune
 
 from data_prep import open_dataset
 from trainables import TrainConfig, get_trainable
+from trainables.core.bases import opened
 from trainables.core.config import split_of
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ def compiled(trainable: str, config: TrainConfig, class_count: int) -> keras.Mod
     """The trial's network."""
     import keras
 
-    keras.utils.set_random_seed(config.seed)
     file = getattr(config, "base", "")
-    base = [base_of(file)] if file.endswith(".keras") else []
-    model = get_trainable(trainable).build(config, class_count, *base)
+    # Random weights are drawn as ours are, or one side would have a better network than the other.
+    base = base_of(file) if file.endswith(".keras") else opened(config, {})
+    keras.utils.set_random_seed(config.seed)
+    model = get_trainable(trainable).build(config, class_count, *([base] if base else []))
     model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from data_prep import BadInput, prepare, source_names
 from sweeps.core import verbs, work
+from sweeps.core.extend import Extension
 from sweeps.core.launch import RunOptions
 from sweeps.core.spec import CACHE_SIZE
 from sweeps.core.sweep import load_sweep, sweep_names
@@ -148,10 +149,16 @@ def resume(
     data_root: DataRoot = Path("data"),
     address: Address = None,
     cache_size: Annotated[str | None, typer.Option(help="as of `run`; default: the run's own")] = None,
+    samples: Annotated[str | None, typer.Option(metavar="+N", help="so many trials more than the run had, or N in all")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="of a trial, at most: those that ended by their limit go on from their last checkpoint")
+    ] = None,
+    time_budget: Annotated[str | None, typer.Option(help="more than the run had, over all sessions: 5h; none: no limit")] = None,
 ) -> None:
-    """Go on with a run or a study after any interruption. A finished one: says so, does nothing."""
+    """Go on with a run or a study after any interruption. A finished one: says so, does nothing, unless it is given higher limits."""
     given = {"storage": storage, "results": results, "data_root": data_root, "address": address, "cache_size": cache_size}
-    _end(work.resume(run, RunOptions(sweep="", **given), console))  # type: ignore[arg-type]
+    asked = Extension(samples=samples, epochs=epochs, time_budget=time_budget)
+    _end(work.resume(run, RunOptions(sweep="", **given), console, asked))  # type: ignore[arg-type]
 
 
 @app.command()

@@ -2,7 +2,7 @@
 uninterrupted one would have.
 
 In order of arrival (the default) a decision uses everything in the journal. In trial order (`--deterministic`) a suggestion or verdict for trial i
-uses trials up to i - WINDOW only, and waits until those have ended: then it depends on neither the number of workers nor on interruptions.
+uses trials of the search up to the WINDOW-th before it only, and waits until those have ended: then it depends on neither the number of workers nor on interruptions.
 
 Trials that are one training (`TrainConfig.trajectory`) are trained by one worker at a time. Each epoch that comes of it is a result of all of them,
 with a verdict of its own; who of them has the worker is told apart by `of` in the copies, and decides nothing else.
@@ -15,14 +15,25 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 from data_prep import BadInput
 from sweeps.core.journal import Journal
 from sweeps.core.propose import proposer, trial_count
 from sweeps.core.spec import RunSpec
-from sweeps.core.standing import exhausted, final_fits, finished, repeats, searching, selected, total_selecting, total_trials
-from sweeps.core.state import Row, Trial
+from sweeps.core.standing import (
+    exhausted,
+    final_fits,
+    finished,
+    repeats_left,
+    searching,
+    selected,
+    selecting_trials,
+    total_selecting,
+    total_trials,
+)
+from sweeps.core.state import Row, RunState, Trial
 from trainables import get_trainable
 from trainables.core.selection import without_gain
 
@@ -54,20 +65,21 @@ class Decisions:
         return {}
 
     def _replay(self) -> None:
-        ended: list[int] = []
+        """Ask for every suggestion of the journal again, each as it was known then."""
+        past = RunState()
         for row in self.journal.rows:
-            if row["kind"] == "end":
-                ended.append(row["trial"])
-            elif row["kind"] == "suggest":
-                if row.get("final_of"):
-                    # Where time cut the search short, its number would be that of a trial of the search.
-                    continue
-                now, repeat_of = self._ask(row["trial"], ended)
-                self._compare(row["trial"], {**now, "repeat_of": repeat_of}, {**row["config"], "repeat_of": row.get("repeat_of")})
+            if row["kind"] == "suggest" and not row.get("final_of"):
+                repeated = row.get("repeat_of")
+                now, repeat_of = next(iter(repeats_left(self.spec, past)), ({}, None)) if repeated else (self._ask(past), None)
+                self._compare(row["trial"], {**now, "repeat_of": repeat_of}, {**row["config"], "repeat_of": repeated})
+            past.apply(row)
 
     def _compare(self, index: int, now: Row, then: Row) -> None:
         # A setting that came later than the run has its default there.
         then = {**{key: default for key, default in self.defaults.items() if key in now}, **then}
+        if "epochs" not in self.spec.sweep.space:
+            # A resume may have raised their limit since.
+            then["epochs"] = now.get("epochs")
         differing = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if differing:
             key = differing[0]
@@ -79,8 +91,16 @@ class Decisions:
 
     def settle(self) -> None:
         """Carry out what was decided before an interruption. To be called when the session has begun."""
+        for trial in self.open_trials():
+            if trial.epochs.get(trial.last_epoch, {}).get("reopened") and (stop := self._verdict_anew(trial)):
+                self._end(trial.index, stop)
         for trajectory in dict.fromkeys(trial.trajectory for trial in self.open_trials()):
             self._carry_out(trajectory)
+
+    def _verdict_anew(self, trial: Trial) -> str | None:
+        """Of its last epoch, under higher limits than it was reported with: it may have been at its end for another reason, too."""
+        *before, last = trial.epochs.values()
+        return self._verdict(replace(trial, epochs={row["epoch"]: row for row in before}), last)
 
     def _carry_out(self, trajectory: int) -> None:
         """What follows from the rows of a training, in one order wherever an interruption came between: its trials have every epoch that one of them
@@ -106,20 +126,19 @@ class Decisions:
         result = {key: value for key, value in row.items() if key not in ("kind", "time", "trial", "stop")}
         self.journal.append("result", trial=trial.index, **result, stop=self._verdict(trial, result, trained=False), of=row["trial"])
 
-    def _ask(self, index: int, ended: list[int]) -> tuple[Row, int | None]:
-        """The settings of a trial, and the trial that it repeats."""
-        if index > self.count:
-            # All trials of the search have ended, and so this is the same at every later moment.
-            return next(iter(repeats(self.spec, self.state)[index - self.count - 1 :]), ({}, None))
-        # In trial order the trials that count are always among the ended ones: see `waiting`.
-        known = sorted(i for i in ended if i <= index - WINDOW) if self.spec.deterministic else ended
-        for i in known:
-            if i not in self.told:
-                self.told.add(i)
-                trial = self.state.trials[i]
+    def _ask(self, state: RunState) -> Row:
+        """The settings of the search's next trial, by what that state knows."""
+        number = state.searched + 1
+        known = [(trial.number, trial) for trial in map(state.trials.__getitem__, state.ended) if trial.number is not None]
+        if self.spec.deterministic:
+            # In trial order the trials that count are always among the ended ones: see `waiting`.
+            known = sorted((n, trial) for n, trial in dict(known).items() if n <= number - WINDOW)
+        for n, trial in known:
+            if n not in self.told:
+                self.told.add(n)
                 failed = trial.status == "failed" or trial.best is None
-                self.proposer.tell(i, None if failed else trial.best["val_accuracy"])  # type: ignore[index]
-        return self.spec.sweep.config(self.proposer.ask(index), self.spec.seed).model_dump(), None
+                self.proposer.tell(n, None if failed else trial.best["val_accuracy"])  # type: ignore[index]
+        return self.spec.sweep.config(self.proposer.ask(number), self.spec.seed).model_dump()
 
     def open_trials(self) -> list[Trial]:
         """Suggested, not ended: what a resume goes on with."""
@@ -138,14 +157,18 @@ class Decisions:
             return True
         if selected(self.spec, self.state, self.out_of_time()):
             return False
-        if self.out_of_time() or len(self.state.trials) >= total_selecting(self.spec, self.state):
+        if self.out_of_time() or len(selecting_trials(self.state)) >= total_selecting(self.spec, self.state):
             # The best is not known yet.
             return True
-        if len(self.state.trials) >= self.count:
+        if self.state.searched >= self.count:
             # The best of the search, to be repeated, are not.
             return searching(self.spec, self.state)
-        first = len(self.state.trials) + 1 - WINDOW
-        return self.spec.deterministic and any(trial.index <= first for trial in running)
+        return self._too_early(self.state.searched + 1)
+
+    def _too_early(self, number: int) -> bool:
+        """Whether, in trial order, that trial of the search has to wait for an earlier one."""
+        before = number - WINDOW
+        return self.spec.deterministic and any(trial.number is not None and trial.number <= before for trial in self.open_trials())
 
     def suggest(self) -> Trial:
         """The next trial, in the journal before anyone knows of it; with the epochs that a mate has had, and perhaps at its end by that."""
@@ -154,8 +177,8 @@ class Decisions:
             config, final_of = final_fits(self.spec, self.state)[0]
             self.journal.append("suggest", trial=index, config=config, final_of=final_of, mate_of=self._mate_of(config, final=True))
         else:
-            ended = [row["trial"] for row in self.journal.rows if row["kind"] == "end"]
-            config, repeat_of = self._ask(index, ended)
+            left = self.state.searched < self.count
+            config, repeat_of = (self._ask(self.state), None) if left else repeats_left(self.spec, self.state)[0]
             self.journal.append("suggest", trial=index, config=config, repeat_of=repeat_of, mate_of=self._mate_of(config, final=False))
         trial = self.state.trials[index]
         self._carry_out(trial.trajectory)
@@ -185,6 +208,9 @@ class Decisions:
             self._carry_out(trajectory)
             if left := [mate for mate in mates if not mate.end]:
                 chosen = max(left, key=lambda mate: (mate.config["epochs"], -mate.index))
+                if chosen.number is not None and self._too_early(chosen.number):
+                    # Trials that a resume with higher limits goes on with.
+                    continue
                 self.given.add(chosen.index)
                 return chosen
         return None
@@ -231,9 +257,9 @@ class Decisions:
             return "patience"
         sweep = self.spec.sweep
         if trial.of_search and sweep.scheduler == "asha" and is_rung(result["epoch"], sweep.grace_epochs, sweep.reduction_factor):
-            last = trial.index - WINDOW if self.spec.deterministic else self.count
+            last = (trial.number or 0) - WINDOW if self.spec.deterministic else self.count
             # A failed trial may have shone before it diverged: nobody is measured against it.
-            others = [t for t in self.state.trials.values() if t.index <= last and t.index != trial.index and t.status != "failed"]
+            others = [t for t in self.state.trials.values() if (t.number or math.inf) <= last and t is not trial and t.status != "failed"]
             peers = [t.epochs[result["epoch"]]["val_accuracy"] for t in others if result["epoch"] in t.epochs]
             if not promoted(result["val_accuracy"], peers, sweep.reduction_factor):
                 return "asha"

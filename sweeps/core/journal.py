@@ -77,10 +77,10 @@ class _SegmentLog:
         return [row for name in names for row in _parse(files.read(self.system, f"{self.folder}/{name}"), name)]
 
     def append(self, row: Row) -> None:
-        if not self.rows or len(self.rows) >= SEGMENT_ROWS:
-            self.number, self.rows = self.number + 1, []
-        self.rows.append(row)
-        files.write(self.system, f"{self.folder}/{self.number:06d}.jsonl", b"".join(map(_line, self.rows)))
+        full = not self.rows or len(self.rows) >= SEGMENT_ROWS
+        number, rows = (self.number + 1, [row]) if full else (self.number, [*self.rows, row])
+        files.write(self.system, f"{self.folder}/{number:06d}.jsonl", b"".join(map(_line, rows)), files.PATIENCE_SECONDS)
+        self.number, self.rows = number, rows
 
 
 def _line(row: Row) -> bytes:
@@ -112,11 +112,18 @@ class Journal:
         self.state = _replay(self.rows, storage.run)
         # The screen reads the state from a thread of its own.
         self.lock = threading.Lock()
+        self.lost = False
 
     def append(self, kind: str, **values: Any) -> None:
-        """Write a row, sync it, then apply it to the state."""
+        """Write a row, sync it, then apply it to the state. StorageLost when it cannot be written; then nor can any later one, or there would be a gap."""
         row = {"kind": kind, "time": time.time(), **values}
-        self._log.append(row)
+        if self.lost:
+            raise files.StorageLost("the journal could not be written before")
+        try:
+            self._log.append(row)
+        except OSError as error:
+            self.lost = True
+            raise files.StorageLost(f"the journal cannot be written ({files.reason(error)})") from error
         with self.lock:
             self.rows.append(row)
             self.state.apply(row)

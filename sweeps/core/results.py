@@ -40,7 +40,7 @@ def export(spec: RunSpec, state: RunState, results: Path) -> None:
     """Write what the journal tells into the results folder, in place of what an earlier export of this run wrote. Equal input gives equal files.
 
     Works at any time: while the run runs, after a crash, beside another export. Files of older versions get the columns they lack."""
-    with _locked(results):
+    with _locked(results), _writable(results):
         _refuse_another(results, spec)
         upgrade(results)
         for table, found in rows(spec, state).items():
@@ -102,6 +102,18 @@ def _locked(results: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _writable(results: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInput(
+            f"results go to a folder that can be written, but '{results}' cannot ({reason}): make room or give another --results folder, then "
+            "`sweeps export` the run"
+        ) from None
 
 
 def _acquire(results: Path) -> BaseFileLock:

@@ -18,6 +18,7 @@ from data_prep import BadInput
 from sweeps.core.decide import last_line
 from sweeps.core.job import Job
 from sweeps.core.standing import finished
+from trainables.core.files import StorageLost
 
 RETRIES = 3
 CONNECT_SECONDS = 5
@@ -25,13 +26,18 @@ CONNECT_SECONDS = 5
 
 def run_session(jobs: list[Job], workers: int) -> bool:
     """Search until the end, in all of these runs side by side, then measure the best model of each (all seeds of its configuration) on all splits.
-    False when interrupted: everything reported is kept. BadInput when a best model could not be measured.
+    False when interrupted: everything reported is kept. BadInput when a best model could not be measured; StorageLost when a storage cannot be used any
+    more: then, too.
 
     To be called inside `cluster`, which gives `workers`, the trials at a time. The runs ask for equal resources a trial."""
     for job in jobs:
         job.decisions.journal.append("session", host=socket.gethostname(), pid=os.getpid(), workers=workers)
         job.decisions.settle()
     _work(jobs, workers)
+    for job in jobs:
+        if job.decisions.open_trials():
+            # Asked to end: each worker was through with its epoch.
+            job.decisions.journal.append("pause")
     return all(finished(job.spec, job.state) for job in jobs)
 
 
@@ -139,19 +145,20 @@ def _handling(number: signal.Signals, handler: Handler) -> Iterator[None]:
 def _work(jobs: list[Job], workers: int) -> None:
     from ray import tune
 
-    from sweeps.core.tune import JournalCallback, JournalScheduler, JournalSearcher
+    from sweeps.core.tune import Ending, JournalCallback, JournalScheduler, JournalSearcher
     from trainables.core.worker import Worker
 
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    spec, callback = jobs[0].spec, JournalCallback(jobs)
+    ending = Ending()
+    spec, callback = jobs[0].spec, JournalCallback(jobs, ending)
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(Worker, {"cpu": spec.cpus_per_trial, "gpu": spec.gpus_per_trial}),
             param_space={"cpus": spec.cpus_per_trial, "gpus": spec.gpus_per_trial},
             tune_config=tune.TuneConfig(
-                search_alg=JournalSearcher(jobs),
-                scheduler=JournalScheduler(jobs),
+                search_alg=JournalSearcher(jobs, ending),
+                scheduler=JournalScheduler(jobs, ending),
                 # At most: the searcher says when it is through.
                 num_samples=sum(job.decisions.left + job.spec.seeds for job in jobs),
                 max_concurrent_trials=workers,
@@ -160,7 +167,8 @@ def _work(jobs: list[Job], workers: int) -> None:
             ),
             run_config=tune.RunConfig(
                 name=f"session-{len(jobs[0].state.sessions):03d}",
-                storage_path=jobs[0].storage.tune_folder or scratch,
+                # Nothing reads Tune's own files.
+                storage_path=scratch,
                 verbose=0,
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
@@ -174,5 +182,7 @@ def _work(jobs: list[Job], workers: int) -> None:
             _handling(signal.SIGTERM, _ask_tune_to_end),
         ):
             tuner.fit()
+    if ending.reason:
+        raise StorageLost(ending.reason)
     if callback.problems:
         raise BadInput(callback.problems[0])

@@ -230,6 +230,16 @@ def sharing(state: RunState) -> str | None:
     return f"shared: {shared} of {shared + trained} epochs are of a training of several trials, and were trained once" if shared else None
 
 
+def account(state: RunState) -> str | None:
+    """What interruptions left and what they cost; None where there were none."""
+    trials, epochs = state.kept
+    times = state.interruptions
+    parts = [f"interrupted {times} time{'s' * (times > 1)}: {trials} trial{'s' * (trials != 1)} and {epochs} epochs kept"] if times else []
+    if again := state.repeated_epochs:
+        parts.append(f"{again} epoch{'s' * (again > 1)} begun again, {duration(state.repeated_seconds)} of training at most")
+    return "; ".join(parts) or None
+
+
 def duration(seconds: float) -> str:
     """`42 s`, `3 min 20 s`, `5 h 2 min`."""
     whole = round(seconds)

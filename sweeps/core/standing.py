@@ -16,8 +16,9 @@ REPEATED = 3
 
 def searching(spec: RunSpec, state: RunState) -> bool:
     """Whether the search itself, its repeats not counted, has trials that run or are still to come."""
-    own = [trial for trial in state.trials.values() if trial.of_search]
-    return len(own) < trial_count(spec.sweep, spec.samples) or any(trial.end is None for trial in own)
+    return state.searched < trial_count(spec.sweep, spec.samples) or any(
+        trial.end is None for trial in state.trials.values() if trial.of_search
+    )
 
 
 def repeats(spec: RunSpec, state: RunState) -> list[tuple[Row, int]]:
@@ -30,13 +31,19 @@ def repeats(spec: RunSpec, state: RunState) -> list[tuple[Row, int]]:
     return [({**trial.config, "seed": spec.seed + n}, trial.index) for n in range(1, spec.seeds) for trial in best]
 
 
+def repeats_left(spec: RunSpec, state: RunState) -> list[tuple[Row, int]]:
+    """Those of them that have not begun."""
+    begun = {(trial.repeat_of, trial.config["seed"]) for trial in state.trials.values() if trial.repeat_of}
+    return [(config, of) for config, of in repeats(spec, state) if (of, config["seed"]) not in begun]
+
+
 def final_fits(spec: RunSpec, state: RunState) -> list[tuple[Row, int]]:
     """What is still to be fitted on train and validation once the best is known: settings, and the trial that has them. As many epochs as the best
     of that trial was after: without validation nothing tells when to stop."""
     if not final_fit(spec):
         return []
-    fitted = {trial.final_of for trial in state.trials.values()}
-    runs = [trial for trial in state.selected_runs if trial.index not in fitted]
+    fitted = {(trial.final_of, trial.config["epochs"]) for trial in state.trials.values()}
+    runs = [trial for trial in state.selected_runs if (trial.index, trial.best_epoch) not in fitted]
     return [({**trial.config, "epochs": trial.best_epoch}, trial.index) for trial in runs]
 
 
@@ -47,31 +54,37 @@ def final_fit(spec: RunSpec) -> bool:
 
 def selected(spec: RunSpec, state: RunState, out_of_time: bool) -> bool:
     """Whether the best is known and a final fit of it is still to be begun."""
-    selecting = [trial for trial in state.trials.values() if not trial.final_of]
+    selecting = selecting_trials(state)
     through = out_of_time or len(selecting) >= total_selecting(spec, state)
     return through and all(trial.end for trial in selecting) and bool(final_fits(spec, state))
 
 
 def exhausted(spec: RunSpec, state: RunState, out_of_time: bool) -> bool:
     """Whether no trial will be suggested any more."""
-    selecting = [trial for trial in state.trials.values() if not trial.final_of]
+    selecting = selecting_trials(state)
     through = out_of_time or len(selecting) >= total_selecting(spec, state)
     return through and not (final_fit(spec) and (any(not trial.end for trial in selecting) or final_fits(spec, state)))
 
 
+def selecting_trials(state: RunState) -> list[Trial]:
+    """Those that the best is chosen from: all but final fits."""
+    return [trial for trial in state.trials.values() if not trial.final_of]
+
+
 def total_selecting(spec: RunSpec, state: RunState) -> int:
-    """Trials that the best is chosen from: of the search and its repeats; at most, while it searches."""
-    count = trial_count(spec.sweep, spec.samples)
-    return count + (repeat_count(count, spec.seeds) if searching(spec, state) else len(repeats(spec, state)))
+    """How many these will be: of the search and its repeats; at most, while it searches."""
+    count, repeated = trial_count(spec.sweep, spec.samples), len(selecting_trials(state)) - state.searched
+    return count + repeated + (repeat_count(count, spec.seeds) if searching(spec, state) else len(repeats_left(spec, state)))
 
 
 def total_trials(spec: RunSpec, state: RunState) -> int:
     """Trials of the whole run, repeats and final fits too: at most, while it searches."""
     selecting = total_selecting(spec, state)
-    ended = sum(trial.end is not None for trial in state.trials.values() if not trial.final_of)
+    ended = sum(trial.end is not None for trial in selecting_trials(state))
+    fitted = len(state.trials) - len(selecting_trials(state))
     # Before, `selected_runs` may still grow: a session asks Tune for so many trials and is given no more.
-    fits = len(state.selected_runs) if ended >= selecting else spec.seeds
-    return selecting + (fits if final_fit(spec) else 0)
+    fits = len(final_fits(spec, state)) if ended >= selecting else spec.seeds
+    return selecting + fitted + (fits if final_fit(spec) else 0)
 
 
 def repeat_count(trials: int, seeds: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -20,7 +21,7 @@ EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 class Trial:
     """One configuration; `repeat_of` is the trial of the search that has the same settings and another seed, `final_of` the trial whose settings this one
     has on train and validation (its final fit); both None for the search's own. `mate_of` is the first trial that is one training with this one (see
-    `TrainConfig.trajectory`), None for that one itself; `suggested_at` is in Unix time (s).
+    `TrainConfig.trajectory`), None for that one itself; `number` is its place among the search's own, from 1; `suggested_at` is in Unix time (s).
 
     `epochs` maps an epoch (from 1) to its result row: EPOCH_METRICS, learning_rate, epoch_seconds, images_per_second,
     finished_at (Unix time, s), node, device, parameters, trainable_parameters, checkpoint, setup_seconds, stop (why the trial ends after this epoch, or None),
@@ -31,11 +32,16 @@ class Trial:
     repeat_of: int | None = None
     final_of: int | None = None
     mate_of: int | None = None
+    number: int | None = None
     suggested_at: float | None = None
     epochs: dict[int, Row] = field(default_factory=dict)
     starts: list[Row] = field(default_factory=list)
     stages: list[Row] = field(default_factory=list)
     end: Row | None = None
+    # How often it had ended and a resume with higher limits went on with it.
+    reopened: int = 0
+    # Whether it was started again in the middle of an epoch, and that one is not reported yet.
+    again: bool = False
 
     @property
     def of_search(self) -> bool:
@@ -96,7 +102,19 @@ class Trial:
     @property
     def restarts(self) -> int:
         """How often it was started again after a failure, a lost worker or an interruption."""
-        return max(0, len(self.starts) - 1)
+        return max(0, len(self.starts) - 1 - self.reopened)
+
+    def go_on(self, epochs: int | None) -> None:
+        """Have up to so many epochs (None: as many as before), also where it had ended."""
+        if epochs is not None:
+            self.config = {**self.config, "epochs": epochs}
+        if self.end is None:
+            return
+        self.end = None
+        self.reopened += 1
+        if self.epochs:
+            # Its verdict is not that of the new limits.
+            self.epochs[self.last_epoch] = {**self.epochs[self.last_epoch], "stop": None, "reopened": True}
 
 
 def _order(trial: Trial) -> tuple[float, float, int]:
@@ -117,12 +135,25 @@ def _complete(row: Row, keys: tuple[str, ...]) -> None:
 @dataclass
 class RunState:
     """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluations of its best trials by (trial, epoch).
-    `shared_epochs`: those that trials have by another one's training."""
+    `shared_epochs`: those that trials have by another one's training. `searched`: trials of the search itself; `ended`: trials in the order in which they
+    ended, one that went on since as often as it ended; `extensions`: rows of a resume with higher limits.
+
+    The account of interruptions: `interruptions` of the run by what left trials open; `kept`: (trials, epochs) that it had at the last of them;
+    `repeated_epochs`, `repeated_seconds`: epochs that a worker may have been in the middle of when it was lost, and what they took (s): at most that was
+    trained twice."""
 
     trials: dict[int, Trial] = field(default_factory=dict)
     sessions: list[Row] = field(default_factory=list)
     evaluations: dict[tuple[int, int], Row] = field(default_factory=dict)
     shared_epochs: int = 0
+    searched: int = 0
+    ended: list[int] = field(default_factory=list)
+    extensions: list[Row] = field(default_factory=list)
+    interruptions: int = 0
+    kept: tuple[int, int] = (0, 0)
+    repeated_epochs: int = 0
+    repeated_seconds: float = 0.0
+    paused: bool = False
     last_time: float | None = None
     earlier_seconds: float = 0.0
 
@@ -130,32 +161,78 @@ class RunState:
         """Take one journal row in. Rows of an unknown kind are an error: a newer version wrote them."""
         kind = row["kind"]
         if kind == "session":
-            self.earlier_seconds = self.elapsed_seconds
-            self.sessions.append(row)
+            self._begin(row)
         elif kind == "suggest":
-            _complete(row["config"], ("epochs",))
-            repeat_of, final_of, mate_of = row.get("repeat_of"), row.get("final_of"), row.get("mate_of")
-            for first in (repeat_of, final_of, mate_of):
-                if first is not None and first not in self.trials:
-                    raise ValueError(f"there is no trial {first!r} to repeat")
-            self.trials[row["trial"]] = Trial(row["trial"], row["config"], repeat_of, final_of, mate_of, row["time"])
-        elif kind in ("start", "stage"):
-            trial = self.trials[row["trial"]]
-            (trial.starts if kind == "start" else trial.stages).append(row)
+            self._suggest(row)
+        elif kind == "start":
+            self._start(self.trials[row["trial"]], row)
+        elif kind == "stage":
+            self.trials[row["trial"]].stages.append(row)
         elif kind == "result":
             _complete(row, (*EPOCH_METRICS, "stop"))
-            self.trials[row["trial"]].epochs[row["epoch"]] = row
-            self.shared_epochs += row.get("of") is not None
+            self._result(self.trials[row["trial"]], row)
         elif kind == "end":
             self.trials[row["trial"]].end = row
-        elif kind == "beat":
-            # Only its time counts.
-            pass
+            self.ended.append(row["trial"])
+        elif kind in ("beat", "pause"):
+            # Of a beat only the time counts.
+            self.paused = kind == "pause"
         elif kind == "evaluation":
             self.evaluations[row["trial"], row["epoch"]] = row
+        elif kind == "extend":
+            self._extend(row)
+            # The time between two sessions is not the run's.
+            return
         else:
             raise ValueError(f"journal rows are of a known kind, but got {kind!r}")
         self.last_time = row["time"]
+
+    def _begin(self, row: Row) -> None:
+        self.earlier_seconds = self.elapsed_seconds
+        if self.sessions and any(trial.end is None for trial in self.trials.values()) and not self._just_extended:
+            self.interruptions += 1
+            self.kept = len(self.trials), self.trained_epochs
+        self.sessions.append({**row, "after_pause": self.paused})
+        self.paused = False
+
+    @property
+    def _just_extended(self) -> bool:
+        return bool(self.extensions) and self.extensions[-1]["time"] > (self.last_time or 0)
+
+    def _start(self, trial: Trial, row: Row) -> None:
+        last = trial.starts[-1]["time"] if trial.starts else math.inf
+        # In this session: its worker was lost. In an earlier one: that was cut off, if it did not end in order.
+        cut_off = last >= self.sessions[-1]["time"] or not self.sessions[-1]["after_pause"] if self.sessions else False
+        trial.again = bool(trial.starts) and cut_off and len(trial.starts) > trial.reopened
+        trial.starts.append(row)
+
+    def _result(self, trial: Trial, row: Row) -> None:
+        trial.epochs[row["epoch"]] = row
+        self.shared_epochs += row.get("of") is not None
+        # One that was trained before the interruption and not reported is not trained again.
+        if trial.again and row["finished_at"] >= trial.starts[-1]["time"]:
+            self.repeated_epochs += 1
+            self.repeated_seconds += row["epoch_seconds"]
+        trial.again = False
+
+    def _suggest(self, row: Row) -> None:
+        _complete(row["config"], ("epochs",))
+        repeat_of, final_of, mate_of = row.get("repeat_of"), row.get("final_of"), row.get("mate_of")
+        for first in (repeat_of, final_of, mate_of):
+            if first is not None and first not in self.trials:
+                raise ValueError(f"there is no trial {first!r} to repeat")
+        of_search = repeat_of is None and final_of is None
+        self.searched += of_search
+        number = self.searched if of_search else None
+        self.trials[row["trial"]] = Trial(row["trial"], row["config"], repeat_of, final_of, mate_of, number, row["time"])
+
+    def _extend(self, row: Row) -> None:
+        self.extensions.append(row)
+        for trial in self.trials.values():
+            reason = trial.end and trial.end["reason"]
+            longer = row["epochs"] is not None and reason in (None, "epochs")
+            if not trial.final_of and (longer or (row["more_time"] and reason == "time budget")):
+                trial.go_on(row["epochs"])
 
     @property
     def elapsed_seconds(self) -> float:

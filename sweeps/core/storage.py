@@ -20,7 +20,7 @@ STUDY = "study.json"
 
 
 class RunStorage:
-    """`<storage>/<run>/`: run.json, the journal, the checkpoints, and Ray Tune's own files, which may be deleted at any time."""
+    """`<storage>/<run>/`: run.json, the journal, the checkpoints, and the bases that trials start from."""
 
     def __init__(self, storage: str, run: str) -> None:
         if not NAME.fullmatch(run):
@@ -56,11 +56,6 @@ class RunStorage:
         return self._at(f"/bases/{name}")
 
     @property
-    def tune_folder(self) -> str | None:
-        """For Ray Tune's own files; none on an object store, where they stay on the driver's disk."""
-        return f"{self.folder}/tune" if self.local else None
-
-    @property
     def study_file(self) -> str:
         """What a study is: its parts are runs of their own."""
         return f"{self.folder}/{STUDY}"
@@ -83,6 +78,10 @@ class RunStorage:
     def create(self, spec: RunSpec) -> None:
         """Write run.json; BadInput when the run exists or the storage cannot be written."""
         self.check_new()
+        self.replace(spec)
+
+    def replace(self, spec: RunSpec) -> None:
+        """Write run.json anew; BadInput when the storage cannot be written."""
         self.write(f"{self.folder}/run.json", spec.model_dump_json(indent=1).encode())
 
     def check_new(self) -> None:

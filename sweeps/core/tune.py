@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,25 @@ from ray.tune.search import Searcher
 
 from sweeps.core.decide import Decisions, last_line, picked
 from sweeps.core.job import Job
+from trainables.core.files import StorageLost
 from trainables.core.trainable import EVALUATE
 
 BEAT_SECONDS = 10
+
+
+class Ending:
+    """Why the session ends before its runs do; None: it does not. Nothing that comes after it is taken: a resume has it again."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """A lost storage ends the session."""
+        try:
+            yield
+        except StorageLost as error:
+            self.reason = self.reason or str(error)
 
 
 class JournalSearcher(Searcher):
@@ -24,17 +42,22 @@ class JournalSearcher(Searcher):
     a time budget first. When a run's search has ended, its best models are measured, by the workers that trained: these have keras and the features of
     frozen layers at hand."""
 
-    def __init__(self, jobs: list[Job]) -> None:
+    def __init__(self, jobs: list[Job], ending: Ending | None = None) -> None:
         # No metric: Tune would end the session at a result without it, as that of a trial that failed is.
         super().__init__()
         # A budget of its own runs from the session's start, also while another run has all the workers.
         self.jobs = sorted(jobs, key=lambda job: job.spec.time_budget_seconds is None)
         self.measuring: set[tuple[str, int, int | None]] = set()
         self.at_work: set[str] = set()
+        self.ending = ending or Ending()
 
     def suggest(self, trial_id: str) -> Any:
         """A worker's task; None for "ask again later", FINISHED for "no more"."""
-        task = self._next()
+        task = None
+        with self.ending.watched():
+            task = self._next()
+        if self.ending.reason:
+            return Searcher.FINISHED
         if task:
             self.at_work.add(trial_id)
             return task
@@ -74,17 +97,30 @@ def _by_run(jobs: list[Job]) -> dict[str, Decisions]:
 class JournalScheduler(FIFOScheduler):
     """Writes each result, then stops or goes on as the journal says."""
 
-    def __init__(self, jobs: list[Job]) -> None:
+    def __init__(self, jobs: list[Job], ending: Ending | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.decisions = _by_run(jobs)
+        self.ending = ending or Ending()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """An epoch of a trial, a part of what comes before, or why it cannot go on."""
+        stop = True
+        with self.ending.watched():
+            stop = self._take(trial, result)
+        verdict: str = TrialScheduler.STOP if stop or self.ending.reason else TrialScheduler.CONTINUE
+        return verdict
+
+    def _take(self, trial: Any, result: dict[str, Any]) -> bool:
+        """Whether the trial stops, or its worker has done what it was asked."""
+        if "lost" in result:
+            raise StorageLost(result["lost"])
+        if self.ending.reason:
+            return True
         decisions, index = self.decisions[trial.config["run"]], trial.config["trial"]
         stop = True
         if "evaluation" in result:
             decisions.journal.append("evaluation", trial=index, epoch=trial.config["epoch"], **json.loads(result["evaluation"]))
-            return TrialScheduler.STOP
+            return True
         if "stage" in result:
             if result["computed"] or result["images_done"] == result["images_total"]:
                 decisions.stage(
@@ -97,15 +133,15 @@ class JournalScheduler(FIFOScheduler):
             decisions.end(index, "time budget")
         else:
             stop = decisions.report(index, picked(result))
-        verdict: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
-        return verdict
+        return stop
 
 
 class JournalCallback(Callback):
     """Writes starts and failures."""
 
-    def __init__(self, jobs: list[Job]) -> None:
+    def __init__(self, jobs: list[Job], ending: Ending | None = None) -> None:
         self.decisions = _by_run(jobs)
+        self.ending = ending or Ending()
         # Why best models could not be measured.
         self.problems: list[str] = []
 
@@ -113,14 +149,16 @@ class JournalCallback(Callback):
         """Also after a failure: a trial's starts less one are its restarts."""
         if trial.config["task"] == EVALUATE:
             return
-        self.decisions[trial.config["run"]].journal.append("start", trial=trial.config["trial"])
+        with self.ending.watched():
+            self.decisions[trial.config["run"]].journal.append("start", trial=trial.config["trial"])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """What a kill takes of a time budget's account is no more than BEAT_SECONDS, however long epochs are."""
         now = time.time()
         for decisions in self.decisions.values():
             if decisions.spec.time_budget_seconds is not None and now - (decisions.state.last_time or now) >= BEAT_SECONDS:
-                decisions.journal.append("beat")
+                with self.ending.watched():
+                    decisions.journal.append("beat")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Retries are used up."""
@@ -132,7 +170,8 @@ class JournalCallback(Callback):
                 f"({last_line(_error_text(trial))}): mend it, then `sweeps resume {trial.config['run']}`"
             )
             return
-        self.decisions[trial.config["run"]].fail(trial.config["trial"], last_line(_error_text(trial)))
+        with self.ending.watched():
+            self.decisions[trial.config["run"]].fail(trial.config["trial"], last_line(_error_text(trial)))
 
 
 def _error_text(trial: Any) -> str:

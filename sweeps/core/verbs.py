@@ -15,7 +15,7 @@ from sweeps.core.journal import read_state
 from sweeps.core.launch import RunOptions
 from sweeps.core.plan import show_plan
 from sweeps.core.report import REPORT, write_report
-from sweeps.core.screen import line, overview, runs_table, sharing, summary, trial_table
+from sweeps.core.screen import account, line, overview, runs_table, sharing, summary, trial_table
 from sweeps.core.spec import RunSpec
 from sweeps.core.standing import finished
 from sweeps.core.state import RunState, Trial
@@ -53,8 +53,9 @@ def status(name: str | None, storage_location: str, console: Console) -> None:
         for trial in state.trials.values():
             if trial.status == "failed":
                 console.print(line(spec, trial), soft_wrap=True)
-        if shared := sharing(state):
-            console.print(shared, soft_wrap=True, highlight=False)
+        for told in (sharing(state), account(state)):
+            if told:
+                console.print(told, soft_wrap=True, highlight=False)
         console.print(_standing(storage, spec, state) + ("" if finished(spec, state) else _cure(storage)), soft_wrap=True)
         return
     names = run_names(storage_location)

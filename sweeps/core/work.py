@@ -15,6 +15,7 @@ from data_prep import BadInput, open_dataset, prepare
 from sweeps.core import bases, study
 from sweeps.core import results as tables
 from sweeps.core.decide import Decisions
+from sweeps.core.extend import Extension, extend, settle
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
 from sweeps.core.launch import (
@@ -31,7 +32,7 @@ from sweeps.core.launch import (
     split_sizes,
 )
 from sweeps.core.report import REPORT, write_report
-from sweeps.core.screen import Screen, sharing
+from sweeps.core.screen import Screen, account, sharing
 from sweeps.core.spec import RunSpec
 from sweeps.core.standing import finished
 from sweeps.core.state import RunState
@@ -40,6 +41,7 @@ from sweeps.core.study_table import show_study
 from sweeps.core.sweep import Study, load_sweep
 from trainables.core.aside import ASIDE, AsideError
 from trainables.core.bases import fetch_imagenet, store
+from trainables.core.files import StorageLost
 
 Outcome = Literal["done", "failed", "interrupted"]
 
@@ -67,6 +69,9 @@ def run(options: RunOptions, console: Console) -> Outcome:
     from sweeps.core.runner import check_address, cluster
 
     plan = planned(options)
+    if any(bases.names(part) for part in plan.parts):
+        # It imports keras meanwhile.
+        ASIDE.start()
     check_address(options.address)
     tables.check_results(options.results)
     check_storage(options)
@@ -80,9 +85,6 @@ def run(options: RunOptions, console: Console) -> Outcome:
         fingerprints[part.size] = dataset.fingerprint
         bases.check_classes(part, dataset)
         bases.check_split(part, options, dataset)
-    if any(bases.names(part) for part in plan.parts):
-        # It imports keras while Ray starts.
-        ASIDE.start()
     with cluster(options.address, options.cpus, plan.parts[0].gpus) as workers:
         work = Work(options, workers, console)
         parts = [bases.prepare_weights(part, work.makers, console) for part in plan.parts]
@@ -92,18 +94,28 @@ def run(options: RunOptions, console: Console) -> Outcome:
         return work.new_study(plan.question, parts, fingerprints) if plan.question else work.new_run(parts[0])[0]
 
 
-def resume(name: str, options: RunOptions, console: Console) -> Outcome:
-    """Go on with a run or a study, from its storage alone. `options`: storage, results, data_root and address are used."""
+def resume(name: str, options: RunOptions, console: Console, asked: Extension) -> Outcome:
+    """Go on with a run or a study, from its storage alone; a run also beyond its first limits. `options`: storage, results, data_root and address are
+    used."""
     storage = RunStorage(options.storage, name)
     if options.cache_size is not None:
         parse_size(options.cache_size)
     tables.check_results(options.results)
-    return _resume_study(storage, options, console) if storage.is_study() else _resume_run(storage, options, console)
+    if not storage.is_study():
+        return _resume_run(storage, options, console, asked)
+    if asked.asked:
+        raise BadInput(
+            f"a study is extended part by part, but {name} is a study: `sweeps resume` one of {', '.join(study.runs(study.load(storage), options.storage))}"
+        )
+    return _resume_study(storage, options, console)
 
 
-def _resume_run(storage: RunStorage, options: RunOptions, console: Console) -> Outcome:
+def _resume_run(storage: RunStorage, options: RunOptions, console: Console, asked: Extension) -> Outcome:
     from sweeps.core.runner import cluster
 
+    if asked.asked:
+        extend(asked, storage)
+    settle(storage)
     spec, state = storage.spec(), read_state(storage)
     if finished(spec, state):
         # It may have been killed between its last row and its export.
@@ -326,10 +338,19 @@ class Work:
         except KeyboardInterrupt:
             # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
             done = False
+        except StorageLost as error:
+            done = False
+            self.console.print(f"stopped: {error}; make room, or see that the storage is there", soft_wrap=True)
         finally:
             # Also after an error: what was reported is not kept from anyone.
             for job in jobs:
-                tables.export(job.spec, job.state, self.options.results)
+                try:
+                    tables.export(job.spec, job.state, self.options.results)
+                except BadInput as error:
+                    if done:
+                        raise
+                    # On the disk that is full, say.
+                    self.console.print(f"not exported: {error}", soft_wrap=True)
         return _outcome(job.state for job in jobs) if done else "interrupted"
 
     def _show(self, job: Job, outcome: Outcome) -> None:
@@ -337,8 +358,9 @@ class Work:
             self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {job.run}`", soft_wrap=True)
             return
         tables.show_best(self.options.results, job.run, self.console)
-        if shared := sharing(job.state):
-            self.console.print(shared, soft_wrap=True, highlight=False)
+        for told in (sharing(job.state), account(job.state)):
+            if told:
+                self.console.print(told, soft_wrap=True, highlight=False)
         self.console.print(f"results: {self.options.results}  {self._report()}  run: {job.storage.location}", soft_wrap=True)
 
     def _report(self) -> str:

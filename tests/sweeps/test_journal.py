@@ -15,6 +15,7 @@ from data_prep import BadInput
 from sweeps.core.journal import SEGMENT_ROWS, Journal, read_state
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
+from trainables.core.files import StorageLost
 
 CONFIG = runs.suggest(1, 0)["config"]
 
@@ -139,3 +140,33 @@ def test_kill_9_at_any_moment_leaves_whole_rows(tmp_path: Path) -> None:
         rows = [json.loads(line) for line in Path(made.folder, "journal.jsonl").read_bytes().split(b"\n")[1:-1]]
         assert [row["trial"] for row in rows] == list(range(1, len(rows) + 1))
         assert len(rows) >= max(said)
+
+
+@pytest.mark.parametrize("kind", ["local", "objects"])
+def test_a_row_that_cannot_be_written_is_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Nothing acts on it, and none comes after it, or a later resume would find a gap."""
+    made = storage(tmp_path) if kind == "local" else object_store(tmp_path)
+    journal = Journal(made)
+    journal.append("session", workers=2)
+    journal.append("suggest", trial=1, config=CONFIG)
+
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync" if kind == "local" else "trainables.core.files.write", full)
+        with pytest.raises(StorageLost) as caught:
+            journal.append("suggest", trial=2, config=CONFIG)
+    assert str(caught.value) == "the journal cannot be written (No space left on device)"
+    assert list(journal.state.trials) == [1]
+    with pytest.raises(StorageLost, match="could not be written before"):
+        journal.append("start", trial=1)
+    # The row itself may have reached the disk: then it was written before anything acted on it, as any other.
+    again = Journal(made)
+    again.append("start", trial=1)
+    assert [row["kind"] for row in read_state_rows(made)][:2] == ["session", "suggest"]
+    assert read_state(made).trials[1].starts
+
+
+def read_state_rows(made: RunStorage) -> list[dict[str, object]]:
+    return Journal(made).rows

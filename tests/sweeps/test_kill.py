@@ -33,14 +33,14 @@ class Machine:
         self.folder, self.data_root = folder, data_root
         folder.mkdir(exist_ok=True)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, data: bool = True) -> subprocess.Popen[str]:
         """`sweeps words` in the background."""
-        command = [*SWEEPS, *words, "--data-root", str(self.data_root)]
+        command = [*SWEEPS, *words, *(["--data-root", str(self.data_root)] if data else [])]
         return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run(self, *words: str) -> str:
+    def run(self, *words: str, data: bool = True) -> str:
         """`sweeps words` to its end, which must be good."""
-        with self.start(*words) as process:
+        with self.start(*words, data=data) as process:
             out, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, out + err
         return out

@@ -16,9 +16,10 @@ from sweeps.core.decide import RESULT_KEYS, Decisions, last_line
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.storage import RunStorage
-from sweeps.core.tune import BEAT_SECONDS, JournalCallback, JournalScheduler, JournalSearcher
+from sweeps.core.tune import BEAT_SECONDS, Ending, JournalCallback, JournalScheduler, JournalSearcher
 from tests.sweeps import runs
 from trainables.core.features import CACHE_BYTES
+from trainables.core.files import StorageLost
 from trainables.core.trainable import EVALUATE, TRAIN
 
 
@@ -284,3 +285,36 @@ def test_time_is_written_down_where_a_budget_needs_it(tmp_path: Path, monkeypatc
         callback.on_step_end(1, [])
     assert [kinds(job) for job in jobs] == [["session", "beat", "beat"], ["session"]]
     assert Journal(jobs[0].storage).state.elapsed_seconds == pytest.approx(2 * BEAT_SECONDS)
+
+
+def test_a_lost_storage_ends_the_session_and_nothing_else(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trial fails by it: a resume goes on with all of them."""
+    ending = Ending()
+    searcher, scheduler, callback = JournalSearcher([job], ending), JournalScheduler([job], ending), JournalCallback([job], ending)
+    searcher.suggest("a")
+    searcher.suggest("b")
+    before = len(job.decisions.journal.rows)
+    told = {"lost": "a checkpoint cannot be written (No space left on device)"}
+    assert scheduler.on_trial_result(None, tune_trial("run", 1), told) == TrialScheduler.STOP
+    assert ending.reason == told["lost"]
+    assert scheduler.on_trial_result(None, tune_trial("run", 2), a_result(1)) == TrialScheduler.STOP, "it is reported again after a resume"
+    assert searcher.suggest("c") == Searcher.FINISHED
+    assert len(job.decisions.journal.rows) == before
+    assert [trial.status for trial in job.state.trials.values()] == ["running", "running"]
+    callback.on_trial_start(1, [], tune_trial("run", 1))
+
+
+def test_a_journal_that_cannot_be_written_does_so_too(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = Ending()
+    searcher, scheduler, callback = JournalSearcher([job], ending), JournalScheduler([job], ending), JournalCallback([job], ending)
+    searcher.suggest("a")
+
+    def lost(kind: str, **values: object) -> None:
+        raise StorageLost(f"no {kind}")
+
+    monkeypatch.setattr(job.decisions.journal, "append", lost)
+    callback.on_trial_start(1, [], tune_trial("run", 1))
+    assert ending.reason == "no start"
+    assert scheduler.on_trial_result(None, tune_trial("run", 1), a_result(1)) == TrialScheduler.STOP
+    assert searcher.suggest("b") == Searcher.FINISHED
+    assert job.state.trials[1].epochs == {}

@@ -137,3 +137,76 @@ def test_bad_uri(location: str, reason: str) -> None:
     with pytest.raises(BadInput) as caught:
         files.resolve(location)
     assert str(caught.value) == f"a storage is a folder or a URI that pyarrow reads (s3://...), but {location!r} is not: {reason}"
+
+
+class Away(fs.FileSystemHandler):  # type: ignore[misc]
+    """A store that does not answer for some calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.away, self.asked = folder, 0, 0
+
+    def _answer(self) -> None:
+        self.asked += 1
+        if self.away > 0:
+            self.away -= 1
+            raise OSError("connection refused")
+
+    def get_type_name(self) -> str:
+        return "away"
+
+    def open_input_stream(self, path: str) -> object:
+        self._answer()
+        return LOCAL.open_input_stream(str(self.folder / path))
+
+    def open_output_stream(self, path: str, metadata: object) -> object:
+        self._answer()
+        return LOCAL.open_output_stream(str(self.folder / path))
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> object:
+        self._answer()
+        return LOCAL.get_file_info(fs.FileSelector(str(self.folder / selector.base_dir), allow_not_found=True))
+
+    def _no(self, *args: object) -> None:
+        raise NotImplementedError
+
+    get_file_info = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = move = copy_file = _no
+    open_input_file = open_append_stream = normalize_path = _no
+
+
+@pytest.fixture
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Away, fs.FileSystem]:
+    monkeypatch.setattr(files, "FIRST_PAUSE_SECONDS", 0.01)
+    handler = Away(tmp_path)
+    return handler, fs.PyFileSystem(handler)
+
+
+def test_a_store_that_is_gone_for_a_while_is_waited_for(away: tuple[Away, fs.FileSystem]) -> None:
+    handler, system = away
+    handler.away = 3
+    files.write(system, "a.bin", b"content", patience=10)
+    handler.away = 3
+    assert files.read(system, "a.bin", patience=10) == b"content"
+    handler.away = 3
+    assert files.names(system, "", patience=10) == ["a.bin"]
+    assert handler.asked == 12
+
+
+def test_not_for_ever_and_not_unasked(away: tuple[Away, fs.FileSystem]) -> None:
+    handler, system = away
+    handler.away = 1000
+    with pytest.raises(files.StorageLost) as caught:
+        files.write(system, "a.bin", b"content", patience=0.1)
+    assert str(caught.value) == "the storage does not answer (connection refused)"
+    asked = handler.asked
+    assert 3 <= asked <= 10
+    with pytest.raises(OSError, match="connection refused"):
+        files.write(system, "a.bin", b"content")
+    assert handler.asked == asked + 1
+    assert list(handler.folder.iterdir()) == []
+
+
+def test_what_is_not_there_is_not_waited_for(away: tuple[Away, fs.FileSystem]) -> None:
+    handler, system = away
+    with pytest.raises(FileNotFoundError):
+        files.read(system, "a.bin", patience=10)
+    assert handler.asked == 1

@@ -116,8 +116,7 @@ def test_a_step_is_an_epoch_and_its_checkpoint_is_stored(task: Task, expected: l
     # No result without its checkpoint.
     shutil.rmtree(given["checkpoints"])
     Path(given["checkpoints"]).write_text("a file where the folder was")
-    with pytest.raises(FileExistsError, match="first"):
-        worker.step()
+    assert worker.step() == {"lost": "a checkpoint cannot be written (File exists)"}
 
 
 def test_its_share_is_claimed_before_keras_comes(task: Task) -> None:
@@ -385,3 +384,19 @@ def test_divergence_is_told_and_not_stored(task: Task, monkeypatch: pytest.Monke
     given = task(learning_rate=10, batch_size=batch_size)
     assert Worker(config=given).step() == {"failed": problem}
     assert store_of(given).epochs() == []
+
+
+def test_a_lost_storage_is_told_and_costs_no_trial(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, say: the trial goes on from its last checkpoint when there is room."""
+    calm = Worker({**task("calm"), "trial": 1})
+    expected = [epoch_of(calm) for _ in range(3)]
+    worker = Worker(task())
+    first = epoch_of(worker)
+
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainables.core.files.write", full)
+        assert worker.step() == {"lost": "a checkpoint cannot be written (No space left on device)"}
+    assert numbers([first, epoch_of(worker), epoch_of(worker)]) == numbers(expected)

@@ -33,25 +33,30 @@ class CheckpointStore:
 
     def save(self, arrays: dict[str, np.ndarray], history: list[dict[str, Any]], *kept: int) -> str:
         """Store the state after the last epoch of the history; of the files up to it only the epochs `kept` and the newest two stay. Gives its
-        name."""
+        name. StorageLost where that cannot be: a full disk, a store that does not answer."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays, **{HISTORY: np.frombuffer(json.dumps(history).encode(), np.uint8)})
         archive, epoch = buffer.getvalue(), history[-1]["epoch"]
-        files.write(self.system, f"{self.folder}/{self.name(epoch)}", archive + hashlib.sha256(archive).digest())
-        # Not counting later ones: they are torn, or this epoch would not have been trained again.
-        for old in [n for n in self.epochs() if n <= epoch and n not in kept][:-KEPT]:
-            self.system.delete_file(f"{self.folder}/{self.name(old)}")
+        try:
+            files.write(
+                self.system, f"{self.folder}/{self.name(epoch)}", archive + hashlib.sha256(archive).digest(), files.PATIENCE_SECONDS
+            )
+            # Not counting later ones: they are torn, or this epoch would not have been trained again.
+            for old in [n for n in self.epochs() if n <= epoch and n not in kept][:-KEPT]:
+                self.system.delete_file(f"{self.folder}/{self.name(old)}")
+        except OSError as error:
+            raise files.StorageLost(f"a checkpoint cannot be written ({files.reason(error)})") from error
         return self.name(epoch)
 
     def epochs(self) -> list[int]:
         """Epochs there is a file of, ascending."""
-        matches = [re.fullmatch(r"epoch-(\d{6,})\.npz", name) for name in files.names(self.system, self.folder)]
+        matches = [re.fullmatch(r"epoch-(\d{6,})\.npz", name) for name in files.names(self.system, self.folder, files.PATIENCE_SECONDS)]
         return sorted(int(match[1]) for match in matches if match)
 
     def load(self, epoch: int) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
         """(arrays, history) of that epoch; OSError or ValueError when the file is missing, torn or altered."""
         path = f"{self.folder}/{self.name(epoch)}"
-        content = files.read(self.system, path)
+        content = files.read(self.system, path, files.PATIENCE_SECONDS)
         archive, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
         if hashlib.sha256(archive).digest() != digest:
             raise ValueError(f"a checkpoint must end in the SHA-256 of the rest, but {path} is torn or altered: use another epoch's")
@@ -64,6 +69,8 @@ class CheckpointStore:
         for epoch in reversed([n for n in self.epochs() if before is None or n < before]):
             try:
                 return self.load(epoch)
+            except files.StorageLost:
+                raise
             except (OSError, ValueError):
                 continue
         return None

@@ -24,6 +24,7 @@ from trainables.core.checkpoint import CheckpointStore
 from trainables.core.devices import claim, name_of_device
 from trainables.core.evaluation import evaluate
 from trainables.core.features import feature_folder
+from trainables.core.files import StorageLost
 from trainables.core.selection import best_epoch
 from trainables.core.trainable import EVALUATE, TrialFailure, get_trainable
 
@@ -77,7 +78,14 @@ class Worker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One epoch, or the report of one that was checkpointed but perhaps never reported; or a part of a stage before the first: `stage` (features),
         `images_done`, `images_total`, `seconds` that it took. `failed`: why no worker can train this trial; `out_of_time`: the run's budget ended before
-        the epoch did. Of EVALUATE: `evaluation`, what `evaluate` gives, as JSON."""
+        the epoch did; `lost`: why the storage cannot be used. Of EVALUATE: `evaluation`, what `evaluate` gives, as JSON."""
+        try:
+            return self._step()
+        except StorageLost as error:
+            self.training = None
+            return {"lost": str(error)}
+
+    def _step(self) -> dict[str, Any]:
         from trainables.core.training import OutOfTime
 
         if self.task["task"] == EVALUATE:
@@ -94,6 +102,8 @@ class Worker(tune.Trainable):
         except OutOfTime:
             self.training = None
             return {"out_of_time": True}
+        except StorageLost:
+            raise
         except Exception as error:
             self.training = None
             if reason := failure(error, shared_gpu=0 < self.task["gpus"] < 1):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -20,6 +21,12 @@ from trainables.core.files import StorageLost
 from trainables.core.trainable import EVALUATE
 
 BEAT_SECONDS = 10
+# Between two looks at whether there is a node left.
+LOOK_SECONDS = 5.0
+
+
+class ClusterLost(Exception):
+    """No node of Ray is alive, and none will come: what was reported is kept, and a resume goes on. One line."""
 
 
 class Ending:
@@ -142,6 +149,7 @@ class JournalCallback(Callback):
     def __init__(self, jobs: list[Job], ending: Ending | None = None) -> None:
         self.decisions = _by_run(jobs)
         self.ending = ending or Ending()
+        self.looked = time.monotonic()
         # Why best models could not be measured.
         self.problems: list[str] = []
 
@@ -153,15 +161,25 @@ class JournalCallback(Callback):
             self.decisions[trial.config["run"]].journal.append("start", trial=trial.config["trial"])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """What a kill takes of a time budget's account is no more than BEAT_SECONDS, however long epochs are."""
+        """What a kill takes of a time budget's account is no more than BEAT_SECONDS, however long epochs are. ClusterLost where no node is left: Tune
+        itself would wait for one."""
+        if time.monotonic() - self.looked >= LOOK_SECONDS:
+            self._look()
         now = time.time()
         for decisions in self.decisions.values():
             if decisions.spec.time_budget_seconds is not None and now - (decisions.state.last_time or now) >= BEAT_SECONDS:
                 with self.ending.watched():
                     decisions.journal.append("beat")
 
+    def _look(self) -> None:
+        self.looked = time.monotonic()
+        # Not asked where there is none: it would start one.
+        if ray.is_initialized() and not any(node["Alive"] for node in ray.nodes()):
+            raise ClusterLost("Ray has no node left: one of its own processes was ended")
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Retries are used up."""
+        """Retries are used up. ClusterLost where no node is left: that is no trial's fault."""
+        self._look()
         if trial.config["task"] == EVALUATE:
             # The others are measured all the same, and kept.
             epoch, number = trial.config["epoch"], f"{trial.config['trial']:05d}"

@@ -328,6 +328,7 @@ class Work:
     def _carry_on(self, jobs: list[Job]) -> Outcome:
         """Work on runs to their ends or an interruption, and export them, whatever happens."""
         from sweeps.core.runner import run_session
+        from sweeps.core.tune import ClusterLost
 
         open_jobs = [job for job in jobs if not finished(job.spec, job.state)]
         done = not open_jobs
@@ -338,9 +339,10 @@ class Work:
         except KeyboardInterrupt:
             # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
             done = False
-        except StorageLost as error:
+        except (StorageLost, ClusterLost) as error:
             done = False
-            self.console.print(f"stopped: {error}; make room, or see that the storage is there", soft_wrap=True)
+            cure = "; make room, or see that the storage is there" if isinstance(error, StorageLost) else ""
+            self.console.print(f"stopped: {error}{cure}", soft_wrap=True)
         finally:
             # Also after an error: what was reported is not kept from anyone.
             for job in jobs:

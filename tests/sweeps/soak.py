@@ -64,7 +64,7 @@ def role(process: psutil.Process, driver: int) -> str:
         return "the driver"
     words = process.cmdline()
     if words and words[0].startswith("ray::"):
-        return "a worker" if "Worker" in words[0] else "a Ray task"
+        return "an idle worker" if "IDLE" in words[0] else "an agent of Ray" if "Agent" in words[0] else "a worker"
     for name in ("gcs_server", "raylet", "log_monitor", "monitor.py", "dashboard", "runtime_env_agent"):
         if any(name in word for word in words):
             return name.removesuffix(".py")
@@ -75,6 +75,7 @@ def kill_one(process: subprocess.Popen[str], draw: random.Random) -> str | None:
     """SIGKILL to a process of the run; its role, or None where none is left."""
     try:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        family = [member for member in family if member.status() != psutil.STATUS_ZOMBIE]
         # By role first: else it would nearly always be one of Ray's many.
         roles: dict[str, list[psutil.Process]] = {}
         for member in family:

@@ -46,7 +46,7 @@ TRIAL = [
     "parameters",
     "shared_with",
 ]
-TIMED = ["run_seconds", "train_seconds"]
+TIMED = ["run_seconds", "train_seconds", "git_commit"]
 
 
 @dataclass
@@ -150,7 +150,7 @@ def main() -> None:
             place = Path(folder) / str(seed)
             place.mkdir()
             try:
-                found = soak(place, root, seed, trials=10, epochs=12)
+                found = soak(place, root, seed, trials=12, epochs=80)
             except AssertionError as error:
                 sys.exit(f"seed {seed}: {error}")
             kills, resumes, seed = kills + found.kills, resumes + found.resumes, seed + 1

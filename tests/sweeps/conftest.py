@@ -9,6 +9,7 @@ import pytest
 from data_prep import Dataset, open_dataset, prepare
 from sweeps.core import cli
 from sweeps.core.launch import RunOptions
+from trainables.core.aside import ASIDE
 
 
 class Sweeps(Protocol):
@@ -42,20 +43,25 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One Ray for all tests of the session: runs started in this process use it.
-
-    Its workers inherit what the environment is now, whatever a test sets later: they reach no network but this machine, and have no downloads of Keras."""
-    import ray
-
+@pytest.fixture(scope="package", autouse=True)
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every process that is started here reaches no network but this machine, and has no downloads of Keras."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
         # Nobody listens there: refused at once, where a network that is not there may take a minute.
         for name in ("http_proxy", "https_proxy"):
             patch.setenv(name, "http://127.0.0.1:1")
         patch.setenv("no_proxy", "localhost,127.0.0.1")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield
+    ASIDE.end()
+
+
+@pytest.fixture(scope="package")
+def ray(offline: None) -> Iterator[None]:
+    """One Ray for all tests here: runs started in this process use it."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

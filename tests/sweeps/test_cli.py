@@ -359,7 +359,25 @@ def test_a_plan_counts_the_repeats(sweeps: Sweeps) -> None:
 FINAL_FIT = "final fit  of the best, on train and validation, for as many epochs as its best; after the budget where there is one\n"
 
 
-def test_the_plan_of_autokeras(sweeps: Sweeps) -> None:
+@pytest.mark.parametrize(
+    ("words", "cores", "line"),
+    [
+        ([], 8, "resources  1 core and 0 GPUs a trial\n"),
+        ([], 16, "resources  1 core and 0 GPUs a trial; 8 trainings at a time on 16 cores: --cpus 2 uses them\n"),
+        (["--samples", "1"], 4, "resources  1 core and 0 GPUs a trial; 1 training at a time on 4 cores: --cpus 4 uses them\n"),
+        (["--samples", "1", "--cpus", "4"], 4, "resources  4 cores and 0 GPUs a trial\n"),
+        (["--parallel", "3"], 8, "resources  1 core and 0 GPUs a trial; 3 trainings at a time on 8 cores: --cpus 2 uses them\n"),
+    ],
+)
+def test_the_plan_tells_of_idle_cores(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch, words: list[str], cores: int, line: str) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    code, out, err = sweeps("plan", "dropout", "--gpus", "0", *words)
+    assert (code, err) == (0, "")
+    assert line in out
+
+
+def test_the_plan_of_autokeras(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     code, out, _ = sweeps("plan", "autokeras", "--gpus", "0")
     assert code == 0
     assert out == (

@@ -445,8 +445,12 @@ def test_a_crash_in_a_write_leaves_the_old_file(results: Path, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(pq, "write_table", torn)
-        with pytest.raises(OSError, match="the disk is full"):
+        with pytest.raises(BadInput) as caught:
             export(spec(), evaluated(), results)
+    assert str(caught.value) == (
+        f"results go to a folder that can be written, but '{results}' cannot (the disk is full): make room or give another --results folder, "
+        "then `sweeps export` the run"
+    )
     assert len(trials_of(results)) == 1
     # DuckDB, unlike pandas, also takes files whose name starts with a dot.
     assert len(duckdb.connect().execute(f"SELECT trial_id FROM '{results}/{TRIALS}/**/*.parquet'").fetchall()) == 1

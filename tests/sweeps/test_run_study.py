@@ -148,11 +148,11 @@ def test_a_run_on_a_run_keeps_what_it_needs(sweeps: Sweeps, data_root: Path, tmp
     trials = pd.read_parquet(tmp_path / "results" / "trials")
     trials = trials[trials["run"] == "one"].set_index("params_unfrozen_layers")
     assert list(trials["params_base"].unique()) == ["base-of-mine"]
-    assert list(trials.index) == [0, 5]
+    assert list(trials.index) == [24, 21]
     assert trials["parameters"].nunique() == 1
     head = 128 * 8 + 8 + 8 * 10 + 10
-    # The last five of the base: convolution, activation, normalisation (its averages are not trained), pooling, dropout.
-    assert dict(trials["trainable_parameters"]) == {0: head, 5: head + (3 * 3 * 128 * 128 + 128) + 2 * 128}
+    # Without the first three of the base: convolution, activation, normalisation (its averages are not trained).
+    assert dict(trials["trainable_parameters"]) == {24: head + 287_904, 21: head + 287_904 - (3 * 3 * 3 * 32 + 32) - 2 * 32}
     accuracies = trials["val_accuracy"]
 
     shutil.rmtree(tmp_path / "runs" / "base-of-mine")

@@ -27,8 +27,7 @@ signal.pause()
 def aside() -> Iterator[Aside]:
     made = Aside()
     yield made
-    if made.process:
-        made.process.kill()
+    made.end()
 
 
 def test_it_answers_one_call_after_another(aside: Aside) -> None:

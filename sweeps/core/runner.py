@@ -24,19 +24,19 @@ RETRIES = 3
 CONNECT_SECONDS = 5
 
 
-def run_session(jobs: list[Job], workers: int) -> bool:
+def run_session(jobs: list[Job], workers: int, tell: Callable[[str], Any]) -> bool:
     """Search until the end, in all of these runs side by side, then measure the best model of each (all seeds of its configuration) on all splits.
     False when interrupted: everything reported is kept. BadInput when a best model could not be measured; StorageLost when a storage cannot be used any
-    more: then, too.
+    more: then, too. ClusterLost when no node is left. `tell` is called with what a user should know meanwhile.
 
     To be called inside `cluster`, which gives `workers`, the trials at a time. The runs ask for equal resources a trial."""
     for job in jobs:
         job.decisions.journal.append("session", host=socket.gethostname(), pid=os.getpid(), workers=workers)
         job.decisions.settle()
-    _work(jobs, workers)
+    _work(jobs, workers, tell)
     for job in jobs:
         if job.decisions.open_trials():
-            # Asked to end: each worker was through with its epoch.
+            # Interrupted: each worker was through with its epoch.
             job.decisions.journal.append("pause")
     return all(finished(job.spec, job.state) for job in jobs)
 
@@ -48,6 +48,7 @@ def cluster(address: str | None, cpus: int, gpus: float) -> Iterator[int]:
     # Before ray is imported. Tune's loggers write files that nobody reads here: 23 of 60 ms a trial.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # What Ray does from now on by default, said so that it does not warn: `claim` hides the GPUs of a worker that has none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -124,11 +125,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _ask_tune_to_end(number: int, frame: FrameType | None) -> None:
-    # Tune's own handler: it waits for the epochs in flight, and `fit` returns.
-    signal.raise_signal(signal.SIGUSR1)
-
-
 @contextmanager
 def _handling(number: signal.Signals, handler: Handler) -> Iterator[None]:
     """Handle a signal this way for a while; only the main thread may."""
@@ -142,7 +138,7 @@ def _handling(number: signal.Signals, handler: Handler) -> Iterator[None]:
         signal.signal(number, previous)
 
 
-def _work(jobs: list[Job], workers: int) -> None:
+def _work(jobs: list[Job], workers: int, tell: Callable[[str], Any]) -> None:
     from ray import tune
 
     from sweeps.core.tune import Ending, JournalCallback, JournalScheduler, JournalSearcher
@@ -151,6 +147,13 @@ def _work(jobs: list[Job], workers: int) -> None:
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     ending = Ending()
+
+    def finish(number: int, frame: FrameType | None) -> None:
+        if ending.interrupted:
+            raise KeyboardInterrupt
+        ending.interrupted = True
+        tell("interrupted: ending the epochs that are being trained; Ctrl-C again gives them up")
+
     spec, callback = jobs[0].spec, JournalCallback(jobs, ending)
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
         tuner = tune.Tuner(
@@ -175,12 +178,8 @@ def _work(jobs: list[Job], workers: int) -> None:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
-        # Tune takes SIGINT and SIGUSR1 over while it works, and keeps them; what comes before or after is an interruption all the same.
-        with (
-            _handling(signal.SIGINT, signal.getsignal(signal.SIGINT)),
-            _handling(signal.SIGUSR1, _interrupt),
-            _handling(signal.SIGTERM, _ask_tune_to_end),
-        ):
+        # Tune's own end gives an epoch ten seconds, then kills its worker. It takes SIGUSR1 over and keeps it.
+        with _handling(signal.SIGINT, finish), _handling(signal.SIGTERM, finish), _handling(signal.SIGUSR1, _interrupt):
             tuner.fit()
     if ending.reason:
         raise StorageLost(ending.reason)

@@ -30,10 +30,17 @@ class ClusterLost(Exception):
 
 
 class Ending:
-    """Why the session ends before its runs do; None: it does not. Nothing that comes after it is taken: a resume has it again."""
+    """Whether the session ends before its runs do. `reason`: a storage is lost; nothing that comes after it is taken: a resume has it again.
+    `interrupted`: it was asked to; each worker ends the epoch that it is in the middle of."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.interrupted = False
+
+    @property
+    def near(self) -> bool:
+        """Whether nothing new is begun."""
+        return self.interrupted or self.reason is not None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -62,8 +69,8 @@ class JournalSearcher(Searcher):
         """A worker's task; None for "ask again later", FINISHED for "no more"."""
         task = None
         with self.ending.watched():
-            task = self._next()
-        if self.ending.reason:
+            task = None if self.ending.near else self._next()
+        if self.ending.near:
             return Searcher.FINISHED
         if task:
             self.at_work.add(trial_id)
@@ -114,7 +121,7 @@ class JournalScheduler(FIFOScheduler):
         stop = True
         with self.ending.watched():
             stop = self._take(trial, result)
-        verdict: str = TrialScheduler.STOP if stop or self.ending.reason else TrialScheduler.CONTINUE
+        verdict: str = TrialScheduler.STOP if stop or self.ending.near else TrialScheduler.CONTINUE
         return verdict
 
     def _take(self, trial: Any, result: dict[str, Any]) -> bool:

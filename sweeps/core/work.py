@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -335,7 +336,7 @@ class Work:
         try:
             if open_jobs:
                 with Screen(open_jobs, self.console):
-                    done = run_session(open_jobs, self.workers)
+                    done = run_session(open_jobs, self.workers, partial(self.console.print, soft_wrap=True))
         except KeyboardInterrupt:
             # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
             done = False

@@ -190,6 +190,31 @@ def test_a_notice_ends_cleanly_and_says_how_to_go_on(calm: Machine, tmp_path: Pa
     pd.testing.assert_frame_equal(machine.results("run"), calm.results("run"), check_exact=True)
 
 
+# An epoch takes some 15 s: more than Ray Tune itself gives a worker that it ends.
+LONG = ["--epochs", "3", "--samples", "2", "--set", "size=32", "--set", "filters=64", "--data", "digits", "--run-name", "run"]
+ENDING = "interrupted: ending the epochs that are being trained; Ctrl-C again gives them up\n"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_once_ends_the_epoch_and_twice_gives_it_up(tmp_path: Path, data_root: Path, times: int) -> None:
+    machine = Machine(tmp_path / "machine", data_root)
+    (machine.folder / "mine.py").write_text(SWEEP)
+    process = machine.start("run", "mine.py", *LONG)
+    machine.wait("run", lambda state: len(state.trials) == 2 and all(trial.starts for trial in state.trials.values()))
+    time.sleep(6)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130, out + err
+    assert out.count(ENDING) == 1
+    assert "Traceback" not in err
+    state = machine.state("run")
+    assert state.paused == (times == 1)
+    assert [sorted(trial.epochs) for trial in state.trials.values()] == [[1] if times == 1 else []] * 2
+    assert not any(trial.end for trial in state.trials.values())
+
+
 def test_a_second_driver_is_refused(tmp_path: Path, data_root: Path) -> None:
     machine = Machine(tmp_path / "machine", data_root)
     (machine.folder / "mine.py").write_text(SWEEP)

@@ -101,6 +101,10 @@ def _loaded(content: bytes) -> keras.Model:
         return keras.models.load_model(path, compile=False)
 
 
+# Trials on one base: each leaves half a MB of nodes in the graph of its layers.
+MOST_TRIALS = 100
+
+
 class KeptBase:
     """The base of the trial before, for the next one on the same: to build an InceptionV3 takes two seconds. It stays as it is as long as all of it is
     frozen."""
@@ -108,15 +112,15 @@ class KeptBase:
     def __init__(self) -> None:
         self.key: tuple[Any, ...] | None = None
         self.base: keras.Model | None = None
+        self.trials = 0
 
     def network(self, trainable: Trainable, config: TrainConfig, classes: int, bases: Mapping[str, str]) -> keras.Model:
         """A trial's network, as it is in a process of its own; `bases`: see `opened`."""
         key = _key(config, bases)
-        if key is None or key != self.key:
-            self.key, self.base = key, opened(config, bases)
-            kept = False
-        else:
-            kept = True
+        kept = key is not None and key == self.key and self.trials < MOST_TRIALS
+        if not kept:
+            self.key, self.base, self.trials = key, opened(config, bases), 0
+        self.trials += 1
         network = build_network(trainable, config, classes, self.base)
         if self.base is None or not any(layer.trainable for layer in self.base.layers):
             return network

@@ -9,6 +9,7 @@ green, then blue), and `batches.meta` with the names. Both parts are labelled: a
 """
 
 import io
+import lzma
 import pickle
 import re
 import tarfile
@@ -23,7 +24,7 @@ import numpy as np
 from data_prep.core.archive import Archive, find_archive
 from data_prep.core.download import Remote
 from data_prep.core.errors import BadInput
-from data_prep.core.folder import walk
+from data_prep.core.folder import read_file, walk
 from data_prep.core.source import Arrays, Found, Request, Source
 
 OFFICIAL = Remote(
@@ -33,6 +34,8 @@ BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 META = "batches.meta"
 MEMBER = re.compile(r"(?:.*/)?(?P<file>data_batch_[1-5]|test_batch|batches\.meta)")
 PIXELS, CHANNELS = 32, 3
+# Twice a published file: what claims to be more is damaged, or meant to fill the memory.
+MAX_BYTES = 64 << 20
 
 
 def _find(request: Request) -> Found:
@@ -47,13 +50,17 @@ def _find(request: Request) -> Found:
 
 def _read(archive: Archive) -> Arrays:
     path = archive.path()
-    files = dict(_folder_files(path) if path.is_dir() else _tar_files(path))
+    files: dict[str, dict[bytes, Any]] = {}
+    for name, content in _folder_files(path) if path.is_dir() else _tar_files(path):
+        if name in files:
+            raise BadInput(f"CIFAR-10 must have each file once, but '{path}' has {name} twice: give the archive as it was published")
+        files[name] = content
     _check_files(set(files), path)
     try:
         names = tuple(name.decode() for name in files[META][b"label_names"])
         images = np.concatenate([_images(files[name]) for name in BATCHES])
-        labels = np.concatenate([np.asarray(files[name][b"labels"], np.int32) for name in BATCHES])
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        labels = np.concatenate([_labels(files[name]) for name in BATCHES])
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(_damaged(path, error)) from error
     if len(images) != len(labels) or (len(labels) and not 0 <= labels.min() <= labels.max() < len(names)):
         raise BadInput(_damaged(path, f"{len(images)} images, {len(labels)} labels of {len(names)} classes"))
@@ -72,7 +79,16 @@ def _images(batch: dict[bytes, Any]) -> np.ndarray:
     rows = batch[b"data"]
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8:
         raise ValueError("data is not an array of bytes")
+    if rows.size > MAX_BYTES:
+        raise ValueError(f"data has {rows.size} bytes, over {MAX_BYTES}")
     return rows.reshape(-1, CHANNELS, PIXELS, PIXELS).transpose(0, 2, 3, 1)
+
+
+def _labels(batch: dict[bytes, Any]) -> np.ndarray:
+    labels = np.asarray(batch[b"labels"])
+    if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
+        raise ValueError("labels is not a list of whole numbers")
+    return labels.astype(np.int64)
 
 
 def _damaged(path: Path, error: object) -> str:
@@ -82,7 +98,13 @@ def _damaged(path: Path, error: object) -> str:
 def _folder_files(folder: Path) -> Iterator[tuple[str, dict[bytes, Any]]]:
     for name in walk(folder):
         if match := MEMBER.fullmatch(name):
-            yield match["file"], _load((folder / name).read_bytes(), folder)
+            try:
+                data = read_file(folder / name, MAX_BYTES)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise BadInput(_damaged(folder, f"{name}: {error.strerror}")) from error
+            yield match["file"], _load(data, folder)
 
 
 def _tar_files(path: Path) -> Iterator[tuple[str, dict[bytes, Any]]]:
@@ -91,9 +113,11 @@ def _tar_files(path: Path) -> Iterator[tuple[str, dict[bytes, Any]]]:
         with tarfile.open(path) as archive:
             for member in archive:
                 match = MEMBER.fullmatch(member.name)
+                if match and member.size > MAX_BYTES:
+                    raise BadInput(_damaged(path, f"{match['file']} has {member.size} bytes, over {MAX_BYTES}"))
                 if match and member.isfile() and (file := archive.extractfile(member)):
                     yield match["file"], _load(file.read(), path)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
         raise BadInput(_damaged(path, error)) from error
 
 

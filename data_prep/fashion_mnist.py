@@ -8,6 +8,7 @@ Both parts are labelled and come from one shuffled pool: all 70,000 are used, tr
 
 import gzip
 import hashlib
+import math
 import os
 import zlib
 from functools import partial
@@ -24,6 +25,9 @@ IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 DEBIAN_FOLDER = Path(os.sep) / "usr/share/datasets/fashion-mnist"
 PIXELS = 28
 UBYTE = 8  # IDX type code: unsigned byte
+MAX_DIMENSIONS = 3
+# Nearly three times the largest published one, unpacked.
+MAX_BYTES = 128 << 20
 
 
 def _find(request: Request) -> Found:
@@ -73,17 +77,29 @@ def _read(files: list[Path]) -> Arrays:
 def read_idx(path: Path) -> np.ndarray:
     """The uint8 array in an IDX file, plain or gzipped: magic 0, 0, type, dimensions; then a big-endian 32-bit size for each."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"an IDX file must be readable, but '{path}' is not ({error}): fetch it again") from error
     if len(data) < 4 or data[:3] != bytes((0, 0, UBYTE)) or len(data) < 4 + 4 * data[3]:
         raise BadInput(f"an IDX file of bytes must begin with 00 00 08, but '{path}' begins with {data[:4].hex(' ')}: fetch it again")
+    if data[3] > MAX_DIMENSIONS:
+        raise BadInput(f"an IDX file must have at most {MAX_DIMENSIONS} dimensions, but '{path}' has {data[3]}: fetch it again")
+    if len(data) > MAX_BYTES:
+        raise BadInput(f"an IDX file must have at most {MAX_BYTES} bytes, but '{path}' has more: fetch it again")
     header = 4 + 4 * data[3]
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", count=data[3], offset=4))
-    expected = header + int(np.prod(shape, dtype=np.int64))
+    # Of Python's numbers, for NumPy's begin anew beyond 2**64.
+    expected = header + math.prod(shape)
     if len(data) != expected:
         raise BadInput(f"an IDX file of shape {shape} must have {expected} bytes, but '{path}' has {len(data)}: fetch it again")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    try:
+        return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    except ValueError as error:
+        # 0 images of 4 billion px squared.
+        raise BadInput(
+            f"an IDX file must have a shape that an array can have, but '{path}' has {shape} ({error}): fetch it again"
+        ) from None
 
 
 SOURCE = Source(summary="70,000 photographs of clothes, 28 x 28 grey, 10 classes; Debian package dataset-fashion-mnist", find=_find)

@@ -14,14 +14,16 @@ import re
 import zipfile
 from collections import Counter
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.core.archive import Archive, find_archive
+from data_prep.core.container import read_member
 from data_prep.core.download import Remote
 from data_prep.core.errors import BadInput
-from data_prep.core.folder import walk
+from data_prep.core.folder import read_file, walk
 from data_prep.core.source import Files, Found, Request, Source
 
 OFFICIAL = Remote("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "md5:90528d7ca1a48142e341f4ef8d21d0de")
@@ -66,7 +68,7 @@ def _read(archive: Archive) -> Files:
 def _read_folder(path: Path) -> tuple[list[str], dict[str, bytes]]:
     names = list(walk(path))
     try:
-        return names, {Path(n).name: (path / n).read_bytes() for n in names if Path(n).name in TEXTS}
+        return names, {Path(n).name: read_file(path / n) for n in names if Path(n).name in TEXTS}
     except OSError as error:
         raise BadInput(_unreadable(path, error)) from error
 
@@ -75,10 +77,20 @@ def _read_zip(path: Path) -> tuple[list[str], dict[str, bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            return names, {Path(n).name: archive.read(n) for n in names if Path(n).name in TEXTS}
+            _check_once(names, path)
+            return names, {Path(n).name: read_member(archive, archive.getinfo(n)) for n in names if Path(n).name in TEXTS}
+    except BadInput:
+        raise
     except Exception as error:
         # zipfile raises BadZipFile, zlib.error, EOFError, RuntimeError (encrypted), NotImplementedError (a method it lacks).
         raise BadInput(_unreadable(path, error)) from error
+
+
+def _check_once(names: list[str], path: Path) -> None:
+    name, count = max(Counter(names).items(), key=itemgetter(1), default=("", 1))
+    if count > 1:
+        # An image that is there twice would be trained on and tested on.
+        raise BadInput(f"Tiny ImageNet's archive must have each file once, but '{path}' has {name!r} {count} times: fetch it again")
 
 
 def _unreadable(path: Path, error: Exception) -> str:

@@ -32,6 +32,9 @@ def find_archive(request: Request, official: Remote) -> Archive:
     path = Path(request.source).expanduser()
     if not path.exists():
         raise BadInput(f"--source must be a file, a folder or a URL, but '{request.source}' does not exist: check the path")
+    if not path.is_dir() and not path.is_file():
+        # A pipe would be waited for, a device may have no end.
+        raise BadInput(f"--source must be a file, a folder or a URL, but '{request.source}' is none of them: give the archive itself")
     if path.is_dir():
         return Archive(str(path), partial(folder_identity, path), lambda: path)
     assert official.checksum is not None  # every official archive has one

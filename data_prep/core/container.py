@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from data_prep.core.decode import Unreadable
+from data_prep.core.folder import MAX_FILE_BYTES, read_file
 
-# A file of a few kB may claim to unpack to gigabytes; no photograph is as large as this.
-MAX_FILE_BYTES: Final = 256 << 20
+# Of the others Python unpacks all that there is at once, however little is asked for.
+METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 Read = Callable[[str], bytes]
 
@@ -23,9 +24,7 @@ def open_container(path: Path) -> Read:
 def _folder_reader(folder: Path) -> Read:
     def read(member: str) -> bytes:
         try:
-            path = folder / member
-            _check_size(path.stat().st_size)
-            return path.read_bytes()
+            return read_file(folder / member)
         except OSError as error:
             raise Unreadable(error.strerror or str(error)) from error
 
@@ -36,10 +35,10 @@ def _zip_reader(path: Path) -> Read:
     archive = zipfile.ZipFile(path)
 
     def read(member: str) -> bytes:
-        info = archive.getinfo(member)
-        _check_size(info.file_size)
         try:
-            return archive.read(info)
+            return read_member(archive, archive.getinfo(member))
+        except Unreadable:
+            raise
         except Exception as error:
             # zipfile raises BadZipFile, zlib.error, EOFError, RuntimeError (encrypted), NotImplementedError (a method it lacks).
             raise Unreadable(f"damaged in the zip file: {error}") from error
@@ -47,6 +46,12 @@ def _zip_reader(path: Path) -> Read:
     return read
 
 
-def _check_size(size: int) -> None:
-    if size > MAX_FILE_BYTES:
-        raise Unreadable(f"file of {size} bytes, over {MAX_FILE_BYTES}")
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Unreadable: too large, or packed by a method that is not known; whatever zipfile raises: damaged."""
+    if info.file_size > MAX_FILE_BYTES:
+        raise Unreadable(f"file of {info.file_size} bytes, over {MAX_FILE_BYTES}")
+    if info.compress_type not in METHODS:
+        raise Unreadable(f"packed by method {info.compress_type} of zip, not deflated or stored")
+    with archive.open(info.filename) as file:
+        # With a number: what says it is small and is not is unpacked no further than that.
+        return file.read(info.file_size + 1)

@@ -49,7 +49,7 @@ def open_dataset(path: Path, *, verify: bool = False) -> Dataset:
         raise BadInput(f"a prepared data set must have a {INFO}, but '{path}' has none: make it by `sweeps data`")
     try:
         return _open(path, verify)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
         raise BadInput(
             f"a prepared data set must be whole, but '{path}' is damaged ({reason}): delete that folder and run `sweeps data` again"
@@ -63,6 +63,8 @@ def _open(path: Path, verify: bool) -> Dataset:
     _must_be(LABELS, labels, np.int32, (count,))
     images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
     _must_be(IMAGES, images, np.uint8, (count, size, size, 3))
+    if not all(isinstance(identity, str) for identity in info["source_identities"]) or not isinstance(info["source"], str):
+        raise ValueError(f"{INFO} does not say of which source it is")
     if labels.size and not 0 <= labels.min() <= labels.max() < len(classes):
         raise ValueError(f"{LABELS} holds {labels.min()} to {labels.max()} for {len(classes)} classes")
     if verify and content_sha256(path / IMAGES, labels, classes) != info["sha256"]:

@@ -15,7 +15,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from data_prep import BadInput
@@ -29,7 +31,6 @@ from sweeps.core.standing import (
     repeats_left,
     searching,
     selected,
-    selecting_trials,
     total_selecting,
     total_trials,
 )
@@ -51,10 +52,14 @@ class Decisions:
         self.spec, self.journal, self.state = spec, journal, journal.state
         self.count = trial_count(spec.sweep, spec.samples)
         self.proposer = proposer(spec.sweep, spec.seed)
+        # Numbers of the search's trials whose ends the proposer knows, and of those that it is still to be told of, with their indices.
         self.told: set[int] = set()
+        self.untold: dict[int, int] = {}
+        self.heard = 0
         # Who was given to a worker in this session.
         self.given: set[int] = set()
-        self.trainings: dict[int, str] = {}
+        # Epoch -> index -> trial, of the rungs that were asked for.
+        self.reached: dict[int, dict[int, Trial]] = {}
         self.defaults = {name: field.default for name, field in get_trainable(spec.sweep.trainable).config.model_fields.items()}
         # Of a finished run nothing will be asked.
         if not finished(spec, self.state):
@@ -67,7 +72,7 @@ class Decisions:
     def _replay(self) -> None:
         """Ask for every suggestion of the journal again, each as it was known then."""
         past = RunState()
-        for row in self.journal.rows:
+        for row in self.journal.rows():
             if row["kind"] == "suggest" and not row.get("final_of"):
                 repeated = row.get("repeat_of")
                 now, repeat_of = next(iter(repeats_left(self.spec, past)), ({}, None)) if repeated else (self._ask(past), None)
@@ -91,10 +96,10 @@ class Decisions:
 
     def settle(self) -> None:
         """Carry out what was decided before an interruption. To be called when the session has begun."""
-        for trial in self.open_trials():
-            if trial.epochs.get(trial.last_epoch, {}).get("reopened") and (stop := self._verdict_anew(trial)):
+        for trial in self.state.open_trials:
+            if trial.epochs and trial.epochs[trial.last_epoch].get("reopened") and (stop := self._verdict_anew(trial)):
                 self._end(trial.index, stop)
-        for trajectory in dict.fromkeys(trial.trajectory for trial in self.open_trials()):
+        for trajectory in dict.fromkeys(trial.trajectory for trial in self.state.open_trials):
             self._carry_out(trajectory)
 
     def _verdict_anew(self, trial: Trial) -> str | None:
@@ -121,28 +126,35 @@ class Decisions:
                 if not mate.end and not mate.final_of and mate.index not in self.given:
                     self._end(mate.index, "time budget")
 
-    def _copy(self, trial: Trial, row: Row) -> None:
+    def _copy(self, trial: Trial, row: Mapping[str, Any]) -> None:
         """Another trial's epoch is this one's, too; whether it stops is its own affair."""
         result = {key: value for key, value in row.items() if key not in ("kind", "time", "trial", "stop")}
-        self.journal.append("result", trial=trial.index, **result, stop=self._verdict(trial, result, trained=False), of=row["trial"])
+        self._record(trial, result, stop=self._verdict(trial, result, trained=False), of=row["trial"])
+
+    def _record(self, trial: Trial, result: Row, **more: Any) -> None:
+        self.journal.append("result", trial=trial.index, **result, **more)
+        if result["epoch"] in self.reached:
+            self.reached[result["epoch"]][trial.index] = trial
+
+    def _that_reached(self, epoch: int) -> Iterable[Trial]:
+        if epoch not in self.reached:
+            self.reached[epoch] = {trial.index: trial for trial in self.state.trials.values() if epoch in trial.epochs}
+        return self.reached[epoch].values()
 
     def _ask(self, state: RunState) -> Row:
         """The settings of the search's next trial, by what that state knows."""
         number = state.searched + 1
-        known = [(trial.number, trial) for trial in map(state.trials.__getitem__, state.ended) if trial.number is not None]
-        if self.spec.deterministic:
-            # In trial order the trials that count are always among the ended ones: see `waiting`.
-            known = sorted((n, trial) for n, trial in dict(known).items() if n <= number - WINDOW)
-        for n, trial in known:
-            if n not in self.told:
-                self.told.add(n)
-                failed = trial.status == "failed" or trial.best is None
-                self.proposer.tell(n, None if failed else trial.best["val_accuracy"])  # type: ignore[index]
+        for trial in map(state.trials.__getitem__, state.ended[self.heard :]):
+            if trial.number is not None and trial.number not in self.told:
+                self.untold[trial.number] = trial.index
+        self.heard = len(state.ended)
+        # In trial order the trials that count are always among the ended ones: see `waiting`.
+        for n in sorted(n for n in self.untold if n <= number - WINDOW) if self.spec.deterministic else list(self.untold):
+            trial = state.trials[self.untold.pop(n)]
+            self.told.add(n)
+            failed = trial.status == "failed" or trial.best is None
+            self.proposer.tell(n, None if failed else trial.best["val_accuracy"])  # type: ignore[index]
         return self.spec.sweep.config(self.proposer.ask(number), self.spec.seed).model_dump()
-
-    def open_trials(self) -> list[Trial]:
-        """Suggested, not ended: what a resume goes on with."""
-        return [trial for trial in self.state.trials.values() if not trial.end]
 
     @property
     def exhausted(self) -> bool:
@@ -151,13 +163,13 @@ class Decisions:
 
     def waiting(self) -> bool:
         """Whether the next suggestion has to wait for trials that still run."""
-        running = self.open_trials()
+        running = self.state.open_trials
         # Of mates one is trained at a time.
         if self.spec.parallel is not None and len({trial.trajectory for trial in running}) >= self.spec.parallel:
             return True
         if selected(self.spec, self.state, self.out_of_time()):
             return False
-        if self.out_of_time() or len(selecting_trials(self.state)) >= total_selecting(self.spec, self.state):
+        if self.out_of_time() or self.state.selecting >= total_selecting(self.spec, self.state):
             # The best is not known yet.
             return True
         if self.state.searched >= self.count:
@@ -168,32 +180,30 @@ class Decisions:
     def _too_early(self, number: int) -> bool:
         """Whether, in trial order, that trial of the search has to wait for an earlier one."""
         before = number - WINDOW
-        return self.spec.deterministic and any(trial.number is not None and trial.number <= before for trial in self.open_trials())
+        return self.spec.deterministic and any(trial.number is not None and trial.number <= before for trial in self.state.open_trials)
 
     def suggest(self) -> Trial:
         """The next trial, in the journal before anyone knows of it; with the epochs that a mate has had, and perhaps at its end by that."""
         index = len(self.state.trials) + 1
         if selected(self.spec, self.state, self.out_of_time()):
             config, final_of = final_fits(self.spec, self.state)[0]
-            self.journal.append("suggest", trial=index, config=config, final_of=final_of, mate_of=self._mate_of(config, final=True))
+            what: dict[str, int | None] = {"final_of": final_of}
         else:
             left = self.state.searched < self.count
             config, repeat_of = (self._ask(self.state), None) if left else repeats_left(self.spec, self.state)[0]
-            self.journal.append("suggest", trial=index, config=config, repeat_of=repeat_of, mate_of=self._mate_of(config, final=False))
+            what = {"repeat_of": repeat_of}
+        training = "final_of" in what, self._training(config)
+        self.journal.append("suggest", trial=index, config=config, **what, mate_of=self._first_of_each.get(training))
+        self._first_of_each.setdefault(training, index)
         trial = self.state.trials[index]
         self._carry_out(trial.trajectory)
         return trial
 
-    def _mate_of(self, config: Row, final: bool) -> int | None:
-        """The first trial that is one training with these settings. A final fit trains on other images."""
-        wanted = self._training(config)
-        for trial in self.state.trials.values():
-            if trial.mate_of is None and (trial.final_of is not None) == final:
-                if trial.index not in self.trainings:
-                    self.trainings[trial.index] = self._training(trial.config)
-                if self.trainings[trial.index] == wanted:
-                    return trial.index
-        return None
+    @cached_property
+    def _first_of_each(self) -> dict[tuple[bool, str], int]:
+        """Whether it is a final fit (that trains on other images), and what it trains -> the first trial of this training."""
+        firsts = [trial for trial in self.state.trials.values() if trial.mate_of is None]
+        return {(trial.final_of is not None, self._training(trial.config)): trial.index for trial in reversed(firsts)}
 
     def _training(self, config: Row) -> str:
         return json.dumps(get_trainable(self.spec.sweep.trainable).config(**config).trajectory(), sort_keys=True)
@@ -201,7 +211,7 @@ class Decisions:
     def give(self) -> Trial | None:
         """An open trial for a free worker. One worker at a time trains what is one training: the longest of its trials, ties to the first. None: there
         is none, or they wait for a mate that is being trained."""
-        for trajectory in dict.fromkeys(trial.trajectory for trial in self.open_trials()):
+        for trajectory in dict.fromkeys(trial.trajectory for trial in self.state.open_trials):
             mates = [trial for trial in self.state.mates(trajectory) if not trial.end]
             if any(mate.index in self.given for mate in mates):
                 continue
@@ -226,11 +236,11 @@ class Decisions:
     @property
     def all_given(self) -> bool:
         """No worker will be asked for again: nothing is to be suggested, and what is open is being trained."""
-        return self.exhausted and all(trial.index in self.given for trial in self.open_trials())
+        return self.exhausted and all(trial.index in self.given for trial in self.state.open_trials)
 
     def _crowded(self) -> bool:
         """Whether a search that learns has a trial open for every worker, some of them waiting for a mate: another one would be a guess."""
-        still_open = self.open_trials()
+        still_open = self.state.open_trials
         if self.spec.sweep.searcher not in LEARNING or all(trial.index in self.given for trial in still_open):
             return False
         workers: int = self.state.sessions[-1]["workers"]
@@ -240,11 +250,11 @@ class Decisions:
         """Take an epoch's result; whether the trial stops. A result that the journal has, reported again after an interruption, changes nothing."""
         trial = self.state.trials[index]
         if result["epoch"] not in trial.epochs:
-            self.journal.append("result", trial=index, **result, stop=self._verdict(trial, result))
+            self._record(trial, result, stop=self._verdict(trial, result))
         self._carry_out(trial.trajectory)
         return trial.end is not None
 
-    def _verdict(self, trial: Trial, result: Row, trained: bool = True) -> str | None:
+    def _verdict(self, trial: Trial, result: Mapping[str, Any], trained: bool = True) -> str | None:
         if result["epoch"] >= trial.config["epochs"]:
             return "epochs"
         if trial.final_of:
@@ -259,8 +269,8 @@ class Decisions:
         if trial.of_search and sweep.scheduler == "asha" and is_rung(result["epoch"], sweep.grace_epochs, sweep.reduction_factor):
             last = (trial.number or 0) - WINDOW if self.spec.deterministic else self.count
             # A failed trial may have shone before it diverged: nobody is measured against it.
-            others = [t for t in self.state.trials.values() if (t.number or math.inf) <= last and t is not trial and t.status != "failed"]
-            peers = [t.epochs[result["epoch"]]["val_accuracy"] for t in others if result["epoch"] in t.epochs]
+            reached = [t for t in self._that_reached(result["epoch"]) if (t.number or math.inf) <= last and t.index != trial.index]
+            peers = [t.epochs[result["epoch"]]["val_accuracy"] for t in reached if t.status != "failed"]
             if not promoted(result["val_accuracy"], peers, sweep.reduction_factor):
                 return "asha"
         return None
@@ -300,12 +310,12 @@ class Decisions:
     @property
     def left(self) -> int:
         """Trials that are open or still to be suggested: at most, while it searches."""
-        return len(self.open_trials()) + total_trials(self.spec, self.state) - len(self.state.trials)
+        return len(self.state.open_trials) + total_trials(self.spec, self.state) - len(self.state.trials)
 
     @property
     def searched(self) -> bool:
         """All trials have been suggested and have ended."""
-        return self.exhausted and not self.open_trials()
+        return self.exhausted and not self.state.open_trials
 
 
 def is_rung(epoch: int, grace: int, factor: int) -> bool:

@@ -16,9 +16,7 @@ REPEATED = 3
 
 def searching(spec: RunSpec, state: RunState) -> bool:
     """Whether the search itself, its repeats not counted, has trials that run or are still to come."""
-    return state.searched < trial_count(spec.sweep, spec.samples) or any(
-        trial.end is None for trial in state.trials.values() if trial.of_search
-    )
+    return state.searched < trial_count(spec.sweep, spec.samples) or any(trial.of_search for trial in state.open.values())
 
 
 def repeats(spec: RunSpec, state: RunState) -> list[tuple[Row, int]]:
@@ -54,34 +52,32 @@ def final_fit(spec: RunSpec) -> bool:
 
 def selected(spec: RunSpec, state: RunState, out_of_time: bool) -> bool:
     """Whether the best is known and a final fit of it is still to be begun."""
-    selecting = selecting_trials(state)
-    through = out_of_time or len(selecting) >= total_selecting(spec, state)
-    return through and all(trial.end for trial in selecting) and bool(final_fits(spec, state))
+    through = out_of_time or state.selecting >= total_selecting(spec, state)
+    return through and not selecting_open(state) and bool(final_fits(spec, state))
 
 
 def exhausted(spec: RunSpec, state: RunState, out_of_time: bool) -> bool:
     """Whether no trial will be suggested any more."""
-    selecting = selecting_trials(state)
-    through = out_of_time or len(selecting) >= total_selecting(spec, state)
-    return through and not (final_fit(spec) and (any(not trial.end for trial in selecting) or final_fits(spec, state)))
+    through = out_of_time or state.selecting >= total_selecting(spec, state)
+    return through and not (final_fit(spec) and (selecting_open(state) or final_fits(spec, state)))
 
 
-def selecting_trials(state: RunState) -> list[Trial]:
-    """Those that the best is chosen from: all but final fits."""
-    return [trial for trial in state.trials.values() if not trial.final_of]
+def selecting_open(state: RunState) -> int:
+    """How many of those that the best is chosen from, all but final fits, have not ended."""
+    return sum(not trial.final_of for trial in state.open.values())
 
 
 def total_selecting(spec: RunSpec, state: RunState) -> int:
     """How many these will be: of the search and its repeats; at most, while it searches."""
-    count, repeated = trial_count(spec.sweep, spec.samples), len(selecting_trials(state)) - state.searched
+    count, repeated = trial_count(spec.sweep, spec.samples), state.selecting - state.searched
     return count + repeated + (repeat_count(count, spec.seeds) if searching(spec, state) else len(repeats_left(spec, state)))
 
 
 def total_trials(spec: RunSpec, state: RunState) -> int:
     """Trials of the whole run, repeats and final fits too: at most, while it searches."""
     selecting = total_selecting(spec, state)
-    ended = sum(trial.end is not None for trial in selecting_trials(state))
-    fitted = len(state.trials) - len(selecting_trials(state))
+    ended = state.selecting - selecting_open(state)
+    fitted = len(state.trials) - state.selecting
     # Before, `selected_runs` may still grow: a session asks Tune for so many trials and is given no more.
     fits = len(final_fits(spec, state)) if ended >= selecting else spec.seeds
     return selecting + fitted + (fits if final_fit(spec) else 0)
@@ -96,7 +92,7 @@ def finished(spec: RunSpec, state: RunState) -> bool:
     """Whether nothing is left to do for a run that no process is working on: its trials have ended and its best is measured."""
     budget = spec.time_budget_seconds
     all_suggested = exhausted(spec, state, budget is not None and state.elapsed_seconds >= budget)
-    return all_suggested and not any(trial.end is None for trial in state.trials.values()) and measured(state)
+    return all_suggested and not state.open and measured(state)
 
 
 def measured(state: RunState) -> bool:

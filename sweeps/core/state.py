@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from trainables.core.selection import best_epoch, rank
 
 Row = dict[str, Any]
 Status = Literal["completed", "stopped", "failed", "running"]
 
+# Why a worker gives a trial up between two epochs, as its exception is called: its machine is being taken away; its memory is full.
+LEAVING, RETIRED = "NodeLeaving", "Retires"
+
 # Of an epoch, in the journal and in the `epochs` table. Accuracies are parts of 1, losses are cross-entropy in nats.
 EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+class Result(Mapping[str, Any]):
+    """A journal row that stays, in a fourth of a dictionary's memory: a long run has a million. `before`: another one, whose equal values it shares."""
+
+    __slots__ = ("_places", "_values")
+    PLACES: ClassVar[dict[tuple[str, ...], dict[str, int]]] = {}
+
+    def __init__(self, row: Mapping[str, Any], before: Result | None = None) -> None:
+        names = tuple(row)
+        self._places = self.PLACES.get(names) or self.PLACES.setdefault(names, {name: place for place, name in enumerate(names)})
+        self._values = tuple(row.values())
+        if before is not None and before._places is self._places:
+            pairs = zip(self._values, before._values, strict=True)
+            self._values = tuple([then if now == then and type(now) is type(then) else now for now, then in pairs])
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[self._places[name]]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping; theirs raises and catches, which takes three times as long."""
+        place = self._places.get(name)
+        return default if place is None else self._values[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 @dataclass
@@ -34,7 +67,7 @@ class Trial:
     mate_of: int | None = None
     number: int | None = None
     suggested_at: float | None = None
-    epochs: dict[int, Row] = field(default_factory=dict)
+    epochs: dict[int, Result] = field(default_factory=dict)
     starts: list[Row] = field(default_factory=list)
     stages: list[Row] = field(default_factory=list)
     end: Row | None = None
@@ -42,6 +75,19 @@ class Trial:
     reopened: int = 0
     # Whether it was started again in the middle of an epoch, and that one is not reported yet.
     again: bool = False
+    # Whether its worker gave it up between two epochs.
+    given_up: bool = False
+    # Epochs that were begun before, too, by a worker that was lost.
+    repeated: frozenset[int] = frozenset()
+    # Of `epochs`: None until it is asked for.
+    _best_epoch: int | None = field(default=None, init=False, repr=False, compare=False)
+    _before: Result | None = field(default=None, init=False, repr=False, compare=False)
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """An epoch's result, in place of an earlier one of that epoch."""
+        self.epochs[row["epoch"]] = Result(row, self._before)
+        self._before = self.epochs[row["epoch"]]
+        self._best_epoch = None
 
     @property
     def of_search(self) -> bool:
@@ -71,10 +117,12 @@ class Trial:
     @property
     def best_epoch(self) -> int | None:
         """Highest validation accuracy, then lowest validation loss, then earliest; of a final fit the last."""
-        return best_epoch(self.epochs.values()) if self.epochs else None
+        if self._best_epoch is None and self.epochs:
+            self._best_epoch = best_epoch(self.epochs.values())
+        return self._best_epoch
 
     @property
-    def best(self) -> Row | None:
+    def best(self) -> Mapping[str, Any] | None:
         """The result row of the best epoch."""
         return self.epochs[self.best_epoch] if self.best_epoch else None
 
@@ -89,7 +137,7 @@ class Trial:
         return f"{self.trajectory:05d}"
 
     @property
-    def own_epochs(self) -> list[Row]:
+    def own_epochs(self) -> list[Mapping[str, Any]]:
         """The results that its own training gave."""
         return [row for row in self.epochs.values() if not row.get("of")]
 
@@ -114,7 +162,7 @@ class Trial:
         self.reopened += 1
         if self.epochs:
             # Its verdict is not that of the new limits.
-            self.epochs[self.last_epoch] = {**self.epochs[self.last_epoch], "stop": None, "reopened": True}
+            self.take({**self.epochs[self.last_epoch], "stop": None, "reopened": True})
 
 
 def _order(trial: Trial) -> tuple[float, float, int]:
@@ -135,27 +183,35 @@ def _complete(row: Row, keys: tuple[str, ...]) -> None:
 @dataclass
 class RunState:
     """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluations of its best trials by (trial, epoch).
-    `shared_epochs`: those that trials have by another one's training. `searched`: trials of the search itself; `ended`: trials in the order in which they
+    `open`: those that have not ended; `selecting`: how many the best is chosen from, all but final fits. `shared_epochs`: those that trials have by another
+    one's training, and `shared_seconds` that these took there (s). `searched`: trials of the search itself; `ended`: trials in the order in which they
     ended, one that went on since as often as it ended; `extensions`: rows of a resume with higher limits.
 
     The account of interruptions: `interruptions` of the run by what left trials open; `kept`: (trials, epochs) that it had at the last of them;
+    `moved`: how often a trial went on elsewhere because its machine was lost or taken away;
     `repeated_epochs`, `repeated_seconds`: epochs that a worker may have been in the middle of when it was lost, and what they took (s): at most that was
     trained twice."""
 
     trials: dict[int, Trial] = field(default_factory=dict)
     sessions: list[Row] = field(default_factory=list)
     evaluations: dict[tuple[int, int], Row] = field(default_factory=dict)
+    open: dict[int, Trial] = field(default_factory=dict)
+    selecting: int = 0
+    all_epochs: int = 0
     shared_epochs: int = 0
+    shared_seconds: float = 0.0
     searched: int = 0
     ended: list[int] = field(default_factory=list)
     extensions: list[Row] = field(default_factory=list)
     interruptions: int = 0
     kept: tuple[int, int] = (0, 0)
+    moved: int = 0
     repeated_epochs: int = 0
     repeated_seconds: float = 0.0
     paused: bool = False
     last_time: float | None = None
     earlier_seconds: float = 0.0
+    _trainings: dict[int, list[Trial]] = field(default_factory=dict)
 
     def apply(self, row: Row) -> None:
         """Take one journal row in. Rows of an unknown kind are an error: a newer version wrote them."""
@@ -173,10 +229,12 @@ class RunState:
             self._result(self.trials[row["trial"]], row)
         elif kind == "end":
             self.trials[row["trial"]].end = row
+            self.open.pop(row["trial"], None)
             self.ended.append(row["trial"])
-        elif kind in ("beat", "pause"):
+        elif kind in ("beat", "pause", "moved"):
             # Of a beat only the time counts.
             self.paused = kind == "pause"
+            self._move(row)
         elif kind == "evaluation":
             self.evaluations[row["trial"], row["epoch"]] = row
         elif kind == "extend":
@@ -187,9 +245,14 @@ class RunState:
             raise ValueError(f"journal rows are of a known kind, but got {kind!r}")
         self.last_time = row["time"]
 
+    def _move(self, row: Row) -> None:
+        if row["kind"] == "moved":
+            self.moved += row.get("reason") != RETIRED
+            self.trials[row["trial"]].given_up = row.get("reason") in (LEAVING, RETIRED)
+
     def _begin(self, row: Row) -> None:
         self.earlier_seconds = self.elapsed_seconds
-        if self.sessions and any(trial.end is None for trial in self.trials.values()) and not self._just_extended:
+        if self.sessions and self.open and not self._just_extended:
             self.interruptions += 1
             self.kept = len(self.trials), self.trained_epochs
         self.sessions.append({**row, "after_pause": self.paused})
@@ -203,14 +266,20 @@ class RunState:
         last = trial.starts[-1]["time"] if trial.starts else math.inf
         # In this session: its worker was lost. In an earlier one: that was cut off, if it did not end in order.
         cut_off = last >= self.sessions[-1]["time"] or not self.sessions[-1]["after_pause"] if self.sessions else False
-        trial.again = bool(trial.starts) and cut_off and len(trial.starts) > trial.reopened
+        trial.again = bool(trial.starts) and cut_off and len(trial.starts) > trial.reopened and not trial.given_up
+        trial.given_up = False
         trial.starts.append(row)
 
     def _result(self, trial: Trial, row: Row) -> None:
-        trial.epochs[row["epoch"]] = row
-        self.shared_epochs += row.get("of") is not None
+        before = len(trial.epochs)
+        trial.take(row)
+        self.all_epochs += len(trial.epochs) - before
+        if row.get("of") is not None:
+            self.shared_epochs += 1
+            self.shared_seconds += row["epoch_seconds"]
         # One that was trained before the interruption and not reported is not trained again.
         if trial.again and row["finished_at"] >= trial.starts[-1]["time"]:
+            trial.repeated |= {row["epoch"]}
             self.repeated_epochs += 1
             self.repeated_seconds += row["epoch_seconds"]
         trial.again = False
@@ -224,7 +293,10 @@ class RunState:
         of_search = repeat_of is None and final_of is None
         self.searched += of_search
         number = self.searched if of_search else None
-        self.trials[row["trial"]] = Trial(row["trial"], row["config"], repeat_of, final_of, mate_of, number, row["time"])
+        trial = Trial(row["trial"], row["config"], repeat_of, final_of, mate_of, number, row["time"])
+        self.trials[trial.index] = self.open[trial.index] = trial
+        self._trainings.setdefault(trial.trajectory, []).append(trial)
+        self.selecting += final_of is None
 
     def _extend(self, row: Row) -> None:
         self.extensions.append(row)
@@ -233,6 +305,7 @@ class RunState:
             longer = row["epochs"] is not None and reason in (None, "epochs")
             if not trial.final_of and (longer or (row["more_time"] and reason == "time budget")):
                 trial.go_on(row["epochs"])
+                self.open[trial.index] = trial
 
     @property
     def elapsed_seconds(self) -> float:
@@ -299,12 +372,17 @@ class RunState:
 
     def mates(self, trajectory: int) -> list[Trial]:
         """The trials that are this training, in their order; `trajectory` is the first of them."""
-        return [trial for trial in self.trials.values() if trial.trajectory == trajectory]
+        return self._trainings.get(trajectory, [])
+
+    @property
+    def open_trials(self) -> list[Trial]:
+        """Suggested, not ended, in their order: what a resume goes on with."""
+        return [self.open[index] for index in sorted(self.open)]
 
     @property
     def trained_epochs(self) -> int:
         """Epochs that were trained, each once for all trials that share it."""
-        return sum(len(trial.epochs) for trial in self.trials.values()) - self.shared_epochs
+        return self.all_epochs - self.shared_epochs
 
     def count(self, status: Status) -> int:
         """Trials of that status."""

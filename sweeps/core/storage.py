@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import posixpath
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 from filelock import FileLock, Timeout
 from pyarrow import fs
 from pydantic import ValidationError
 
 from data_prep import BadInput
+from sweeps.core.lease import Lease, held
 from sweeps.core.spec import RunSpec
 from sweeps.core.sweep import NAME, NAME_RULE
 from trainables.core import files
+from trainables.core.datasets import FOLDER
 
 STUDY = "study.json"
+
+
+def dataset_place(storage: str, name: str) -> str:
+    """Path or URI of the folder of a data set on the storage, from where machines copy it; one for all runs."""
+    return _place(storage, f"{FOLDER}/{name}")
+
+
+def _place(storage: str, inside: str) -> str:
+    system, base = files.resolve(storage)
+    if files.is_local(system):
+        return f"{base.rstrip('/')}/{inside}"
+    # A URI may end in options: s3://bucket/runs?region=eu-west-1.
+    uri, mark, options = storage.partition("?")
+    return f"{uri.rstrip('/')}/{inside}{mark}{options}"
 
 
 class RunStorage:
@@ -30,17 +47,20 @@ class RunStorage:
         self.folder = f"{base.rstrip('/')}/{run}"
         self.local = files.is_local(self.system)
 
+        self.lease: Lease | None = None
+
+    @property
+    def shown(self) -> str:
+        """The storage, to be shown."""
+        return files.shown(self.root)
+
     @property
     def location(self) -> str:
-        """The run's folder as its storage was given: a path or URI to show."""
-        return f"{self.root.rstrip('/')}/{self.run}" if self.local else self._at("")
+        """The run's folder as its storage was given, to be shown."""
+        return f"{self.root.rstrip('/')}/{self.run}" if self.local else files.shown(self._at(""))
 
     def _at(self, inside: str) -> str:
-        if self.local:
-            return f"{self.folder}{inside}"
-        # A URI may end in options: s3://bucket/runs?region=eu-west-1.
-        uri, mark, options = self.root.partition("?")
-        return f"{uri.rstrip('/')}/{self.run}{inside}{mark}{options}"
+        return _place(self.root, f"{self.run}{inside}")
 
     def trial_checkpoints(self, trial_id: str) -> str:
         """Path or URI of the folder of a trial's checkpoints."""
@@ -88,7 +108,7 @@ class RunStorage:
         """BadInput when there is such a run already."""
         if self.exists() or self.is_study():
             raise BadInput(
-                f"a new run needs a new name, but there is a run {self.run!r} in {self.root}: resume it, or give another --run-name"
+                f"a new run needs a new name, but there is a run {self.run!r} in {self.shown}: resume it, or give another --run-name"
             )
 
     def write(self, path: str, content: bytes) -> None:
@@ -97,11 +117,13 @@ class RunStorage:
             files.write(self.system, path, content)
         except OSError as error:
             raise BadInput(
-                f"the storage must be writable, but {self.root!r} is not ({error.strerror or error}): give another --storage"
+                f"the storage must be writable, but {self.shown!r} is not ({files.reason(error)}): give another --storage"
             ) from None
 
     def check_writable(self) -> None:
         """BadInput unless files can be made in the storage. Leaves nothing behind."""
+        if not self.local:
+            files.patience()
         probe = f"{posixpath.dirname(self.folder)}/.probe-{uuid.uuid4().hex}"
         self.write(probe, b"")
         with _one_line_errors(self.root):
@@ -110,20 +132,33 @@ class RunStorage:
     def spec(self) -> RunSpec:
         """What run.json says; BadInput when there is no such run or it cannot be read."""
         if not self.exists():
-            raise BadInput(f"there is no run {self.run!r} in {self.root}: {_known(self.root)}")
+            raise BadInput(f"there is no run {self.run!r} in {self.shown}: {_known(self.root)}")
         try:
             with _one_line_errors(self.root):
-                return RunSpec.model_validate_json(files.read(self.system, f"{self.folder}/run.json"))
+                spec = RunSpec.model_validate_json(files.read(self.system, f"{self.folder}/run.json"))
         except (ValidationError, UnicodeDecodeError) as error:
             first = str(error).splitlines()
             raise BadInput(
                 f"run.json must be one that this version wrote, but that of {self.run} is not ({' '.join(first[1:3])}): restore it"
             ) from None
+        if spec.run != self.run:
+            # A copy of a folder: its results would take the place of the other run's.
+            raise BadInput(f"run.json is that of its folder's run, but in {self.run} it is that of {spec.run!r}: rename the folder to that")
+        try:
+            spec.sweep.config({}, spec.seed)
+        except BadInput as error:
+            raise BadInput(f"run.json must be one that this version wrote, but that of {self.run} is not ({error}): restore it") from None
+        return spec
+
+    @property
+    def _lease(self) -> str:
+        return f"{self.folder}/lease.json"
 
     def in_use(self) -> bool | None:
-        """Whether a process runs the run now; None where that cannot be told (an object store has no locks)."""
+        """Whether a process runs the run now; None where that cannot be told."""
         if not self.local:
-            return None
+            with _one_line_errors(self.root):
+                return held(self.system, self._lease)
         try:
             FileLock(f"{self.folder}/.lock").acquire(timeout=0).lock.release()
         except Timeout:
@@ -132,10 +167,10 @@ class RunStorage:
             return None
         return False
 
-    def lock(self) -> AbstractContextManager[object]:
-        """Held by the process that runs or resumes it; BadInput when another one does. (Local storage: an object store has no locks.)"""
+    def lock(self, tell: Callable[[str], Any] = print) -> AbstractContextManager[object]:
+        """Held by the process that runs or resumes it; BadInput when another one does. `tell`: what a user should know who has to wait for that."""
         if not self.local:
-            return nullcontext()
+            return self._leased(tell)
         lock = FileLock(f"{self.folder}/.lock")
         try:
             # `status` holds it for a moment to see whether anyone does.
@@ -145,14 +180,23 @@ class RunStorage:
                 f"one process at a time runs a run, but {self.run} is running already: watch it with `sweeps status {self.run}`"
             ) from None
 
+    @contextmanager
+    def _leased(self, tell: Callable[[str], Any]) -> Iterator[None]:
+        with ExitStack() as stack:
+            with _one_line_errors(self.root):
+                self.lease = stack.enter_context(Lease(self.system, self._lease, self.run, tell))
+            yield
+
 
 @contextmanager
 def _one_line_errors(storage: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"the storage must be one that can be read, but {storage!r} gave {reason}: give another --storage") from None
+        given = files.shown(storage)
+        raise BadInput(
+            f"the storage must be one that can be read, but {given!r} gave {files.reason(error)}: give another --storage"
+        ) from None
 
 
 def run_names(storage: str) -> list[str]:

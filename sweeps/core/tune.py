@@ -4,23 +4,35 @@ state is used."""
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.core.decide import Decisions, last_line, picked
 from sweeps.core.job import Job
+from sweeps.core.lease import RunTaken
+from sweeps.core.state import LEAVING, RETIRED
 from trainables.core.files import StorageLost
-from trainables.core.trainable import EVALUATE
+from trainables.core.trainable import EVALUATE, TRAIN
 
 BEAT_SECONDS = 10
+# Of a trial whose worker raised or was killed, in a session.
+RETRIES = 3
+# What Ray says when a machine went with its workers, and our own worker when it gives its trial up.
+GIVEN_BACK = re.compile(rf"node has died|node was preempted|the node it was running on is dead|\b(?:{LEAVING}|{RETIRED})\b")
 # Between two looks at whether there is a node left.
 LOOK_SECONDS = 5.0
 
@@ -29,12 +41,39 @@ class ClusterLost(Exception):
     """No node of Ray is alive, and none will come: what was reported is kept, and a resume goes on. One line."""
 
 
+@contextmanager
+def memory_kills_as_losses() -> Iterator[None]:
+    """Ray ends the worker that takes the most when a machine's memory runs out. Tune (2.60) knows only errors of actors and ends the whole session by
+    this one; here it is a lost worker, with a reason."""
+    plain = RayActorManager._actor_task_failed
+
+    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            used = re.search(r"was (.+?) / (.+?) limit", str(exception))
+            when = f" when {used[1].removesuffix(' used')} of the machine's {used[2]} were used" if used else ""
+            reason = f"out of memory: Ray ended its worker{when}; a smaller batch_size, or fewer trials at a time, may help"
+            exception = RayActorError(error_msg=reason)
+        plain(self, tracked_actor_task, exception)
+
+    setattr(RayActorManager, plain.__name__, failed)
+    try:
+        yield
+    finally:
+        setattr(RayActorManager, plain.__name__, plain)
+
+
+class NothingAtWork(Exception):
+    """The session is to end, and what is left of it waits for a worker."""
+
+
 class Ending:
-    """Whether the session ends before its runs do. `reason`: a storage is lost; nothing that comes after it is taken: a resume has it again.
+    """Whether the session ends before its runs do. `reason`: a storage is lost; nothing that comes after it is taken: a resume has it again; `taken`: to
+    another process.
     `interrupted`: it was asked to; each worker ends the epoch that it is in the middle of."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.taken = False
         self.interrupted = False
 
     @property
@@ -49,6 +88,7 @@ class Ending:
             yield
         except StorageLost as error:
             self.reason = self.reason or str(error)
+            self.taken |= isinstance(error, RunTaken)
 
 
 class JournalSearcher(Searcher):
@@ -93,6 +133,13 @@ class JournalSearcher(Searcher):
                     return job.evaluation(trial)
         return None
 
+    def give_back(self, task: dict[str, Any]) -> None:
+        """What a worker that is no more had to do is to be given out again."""
+        for job in self.jobs:
+            if job.run == task["run"]:
+                job.decisions.given.discard(task["trial"])
+                self.measuring.discard((job.run, task["trial"], task.get("epoch")))
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler and the callback have written the end already."""
         self.at_work.discard(trial_id)
@@ -115,6 +162,17 @@ class JournalScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self.decisions = _by_run(jobs)
         self.ending = ending or Ending()
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Tune keeps every trial to the end, 90 kB each, and looks at all of them after every event: here those that have ended are forgotten."""
+        super().on_trial_add(tune_controller, trial)
+        kept = tune_controller._tune_controller
+        ended = (kept._stopped_trials | kept._failed_trials) - kept._live_trials
+        for one in ended:
+            kept._trials.remove(one)
+            kept._trial_metadata.pop(one.trial_id, None)
+        for those in (kept._stopped_trials, kept._failed_trials, kept._trials_to_cache):
+            those.difference_update(ended)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """An epoch of a trial, a part of what comes before, or why it cannot go on."""
@@ -151,17 +209,20 @@ class JournalScheduler(FIFOScheduler):
 
 
 class JournalCallback(Callback):
-    """Writes starts and failures."""
+    """Writes starts, moves and failures. Tune itself tries nothing again: it cannot tell a trial's failure from the loss of a machine."""
 
-    def __init__(self, jobs: list[Job], ending: Ending | None = None) -> None:
+    def __init__(self, jobs: list[Job], ending: Ending | None = None, searcher: JournalSearcher | None = None) -> None:
         self.decisions = _by_run(jobs)
         self.ending = ending or Ending()
+        self.searcher = searcher or JournalSearcher(jobs, self.ending)
+        # Of a run's trial: how often its worker failed.
+        self.failures: Counter[tuple[str, str, int]] = Counter()
         self.looked = time.monotonic()
         # Why best models could not be measured.
         self.problems: list[str] = []
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Also after a failure: a trial's starts less one are its restarts."""
+        """Also after a failure or a move: a trial's starts less one are its restarts."""
         if trial.config["task"] == EVALUATE:
             return
         with self.ending.watched():
@@ -169,9 +230,16 @@ class JournalCallback(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """What a kill takes of a time budget's account is no more than BEAT_SECONDS, however long epochs are. ClusterLost where no node is left: Tune
-        itself would wait for one."""
+        itself would wait for one. NothingAtWork where the session is to end."""
         if time.monotonic() - self.looked >= LOOK_SECONDS:
             self._look()
+        if (
+            self.ending.near
+            and not any(trial.status == Trial.RUNNING for trial in trials)
+            and any(not trial.is_finished() for trial in trials)
+        ):
+            # Perhaps for a machine that nobody has bought yet: Tune would wait for it, and train an epoch on it.
+            raise NothingAtWork
         now = time.time()
         for decisions in self.decisions.values():
             if decisions.spec.time_budget_seconds is not None and now - (decisions.state.last_time or now) >= BEAT_SECONDS:
@@ -185,18 +253,41 @@ class JournalCallback(Callback):
             raise ClusterLost("Ray has no node left: one of its own processes was ended")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Retries are used up. ClusterLost where no node is left: that is no trial's fault."""
+        """The trial is given to another worker: after the loss of its machine, or where its worker gave it up, always, else RETRIES times.
+        ClusterLost where no node is left: that is no
+        trial's fault."""
         self._look()
-        if trial.config["task"] == EVALUATE:
+        told, task = _error_text(trial), trial.config
+        if moved := GIVEN_BACK.search(told):
+            if task["task"] == TRAIN:
+                with self.ending.watched():
+                    self.decisions[task["run"]].journal.append("moved", trial=task["trial"], reason=moved[0])
+            self.searcher.give_back(task)
+            return
+        failed = task["run"], task["task"], task["trial"]
+        self.failures[failed] += 1
+        if self.failures[failed] <= RETRIES:
+            self.searcher.give_back(task)
+            return
+        if task["task"] == EVALUATE:
             # The others are measured all the same, and kept.
             epoch, number = trial.config["epoch"], f"{trial.config['trial']:05d}"
             self.problems.append(
                 f"the best model is measured from the checkpoint of epoch {epoch} of trial {number}, but that failed "
-                f"({last_line(_error_text(trial))}): mend it, then `sweeps resume {trial.config['run']}`"
+                f"({last_line(told)}): mend it, then `sweeps resume {trial.config['run']}`"
             )
             return
         with self.ending.watched():
-            self.decisions[trial.config["run"]].fail(trial.config["trial"], last_line(_error_text(trial)))
+            self.decisions[task["run"]].fail(task["trial"], last_line(told))
+
+
+class NoProgress(TrialProgressCallback):
+    """Tune's own would print nothing here, but keep every trial with its last result."""
+
+    def on_trial_result(self, *event: Any, **info: Any) -> None:
+        """Nothing."""
+
+    on_trial_error = on_trial_complete = on_trial_result
 
 
 def _error_text(trial: Any) -> str:

@@ -58,7 +58,7 @@ def server() -> Iterator[Server]:
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802: the base class's name
+        def do_GET(self) -> None:
             state.answer(self)
 
         def log_message(self, *args: object) -> None:

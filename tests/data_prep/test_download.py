@@ -19,8 +19,11 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses, and no proxy, whosever it is."""
     monkeypatch.setattr(download, "PAUSE_S", 0.001)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def left(root: Path) -> list[str]:
@@ -124,6 +127,9 @@ def test_parse_url() -> None:
     assert Remote("https://a/../..").file_name.endswith("-..")
     assert Remote(f"https://a/{'b' * 300}.zip").file_name.endswith(f"-{'b' * 56}.zip")
     assert Remote("https://a/b.zip").file_name != Remote("https://c/b.zip").file_name
+    for other in ("file://localhost/etc/passwd", "ftp://a/b.zip"):
+        with pytest.raises(BadInput, match=r"^a URL must be http://HOST/PATH or https://HOST/PATH"):
+            parse_url(other)
 
 
 def test_prepare_from_a_url(tmp_path: Path, server: Server) -> None:

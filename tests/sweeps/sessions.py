@@ -73,7 +73,7 @@ class Place:
     def work(self, workers: int = 1, steps: int | None = None, turn: int = 0) -> Decisions:
         """A session of so many epochs (None: to the end) on so many workers; `turn` rotates which of them is next."""
         decisions = self.begin(workers)
-        running, done = decisions.open_trials(), 0
+        running, done = decisions.state.open_trials, 0
         while not decisions.searched and done != steps:
             while len(running) < workers and not decisions.exhausted and not decisions.waiting():
                 running.append(decisions.suggest())

@@ -52,7 +52,7 @@ def work(tmp_path: Path, made: RunSpec, workers: int, steps: int | None = None, 
     journal.append("session", workers=workers)
     decisions = Decisions(made, journal)
     decisions.settle()
-    running = decisions.open_trials()
+    running = decisions.state.open_trials
     done = 0
     while not decisions.searched:
         while len(running) < workers and not decisions.exhausted and not decisions.waiting():
@@ -136,14 +136,14 @@ def test_a_repeated_report_changes_nothing(tmp_path: Path) -> None:
     trial = decisions.suggest()
     for _ in range(2):
         assert not decisions.report(trial.index, result(trial.config, 1))
-    assert [row["kind"] for row in journal.rows] == ["session", "suggest", "result"]
+    assert [row["kind"] for row in journal.rows()] == ["session", "suggest", "result"]
 
 
 def test_a_verdict_that_was_not_carried_out_is(tmp_path: Path) -> None:
     """Killed between the result that ends a trial and its end."""
     made = spec()
     journal = work(tmp_path, made, 1, EPOCHS)
-    assert journal.rows[-1]["kind"] == "end"
+    assert [*journal.rows()][-1]["kind"] == "end"
     file = tmp_path / "run" / "journal.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:-1]))
@@ -247,7 +247,7 @@ def test_the_best_configurations_are_trained_again(tmp_path: Path) -> None:
 def test_no_repeat_begins_before_the_search_has_ended(tmp_path: Path) -> None:
     made = spec(seeds=2)
     journal = work(tmp_path, made, 4)
-    kinds = [(row["kind"], row["trial"]) for row in journal.rows if row["kind"] in ("suggest", "end")]
+    kinds = [(row["kind"], row["trial"]) for row in journal.rows() if row["kind"] in ("suggest", "end")]
     first = kinds.index(("suggest", 13))
     assert {trial for kind, trial in kinds[:first] if kind == "end"} == set(range(1, 13))
 

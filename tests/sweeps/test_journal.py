@@ -42,11 +42,24 @@ def test_what_is_appended_is_read_back(tmp_path: Path, kind: str) -> None:
     for trial in range(1, SEGMENT_ROWS + 20):
         first.append("suggest", trial=trial, config=CONFIG)
     second = Journal(made)
-    assert second.rows == first.rows
+    assert [row.get("trial") for row in second.rows()] == [None, *range(1, SEGMENT_ROWS + 20)]
     second.append("end", trial=1, status="failed", reason="error", error="no")
     state = read_state(made)
     assert len(state.trials) == SEGMENT_ROWS + 19
     assert state.trials[1].error == "no"
+
+
+def test_a_gap_in_the_segments_is_refused(tmp_path: Path) -> None:
+    made = object_store(tmp_path)
+    journal = Journal(made)
+    for trial in range(1, 2 * SEGMENT_ROWS + 2):
+        journal.append("suggest", trial=trial, config=CONFIG)
+    (tmp_path / "run" / "journal" / "notes.txt").write_text("of a user")
+    assert len(Journal(made).state.trials) == 2 * SEGMENT_ROWS + 1
+    (tmp_path / "run" / "journal" / "000002.jsonl").unlink()
+    with pytest.raises(BadInput) as refused:
+        Journal(made)
+    assert str(refused.value) == "a journal's segments are numbered without a gap, but in run/journal 000002.jsonl is missing: restore it"
 
 
 def test_segments_are_numbered_and_of_a_bounded_size(tmp_path: Path) -> None:
@@ -69,7 +82,7 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path, torn: bytes) -> None:
     journal = Journal(made)
     journal.append("session", workers=2)
     assert file.read_bytes().startswith(whole + b'{"kind":"session"')
-    assert [row["workers"] for row in Journal(made).rows] == [1, 2]
+    assert [row["workers"] for row in Journal(made).rows()] == [1, 2]
 
 
 def test_a_damaged_line_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
@@ -115,7 +128,7 @@ def test_a_number_that_json_has_not_is_refused_at_once(tmp_path: Path) -> None:
     journal = Journal(storage(tmp_path))
     with pytest.raises(ValueError, match="JSON compliant"):
         journal.append("session", workers=float("nan"))
-    assert journal.rows == []
+    assert list(journal.rows()) == []
 
 
 @pytest.mark.kill
@@ -169,4 +182,13 @@ def test_a_row_that_cannot_be_written_is_the_last(tmp_path: Path, monkeypatch: p
 
 
 def read_state_rows(made: RunStorage) -> list[dict[str, object]]:
-    return Journal(made).rows
+    return list(Journal(made).rows())
+
+
+def test_a_journal_that_cannot_be_read(tmp_path: Path) -> None:
+    made = RunStorage(str(tmp_path), "run")
+    (tmp_path / "run" / "journal.jsonl").mkdir(parents=True)
+    for read in (read_state, Journal):
+        with pytest.raises(BadInput) as refused:
+            read(made)
+        assert str(refused.value) == "a journal must be one that can be read, but that of run gave Is a directory: mend that, or restore it"

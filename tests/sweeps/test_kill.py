@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -29,25 +34,27 @@ SWEEPS = [sys.executable, "-m", "sweeps"]
 class Machine:
     """A folder to run `sweeps` in as its own processes."""
 
-    def __init__(self, folder: Path, data_root: Path) -> None:
-        self.folder, self.data_root = folder, data_root
+    def __init__(self, folder: Path, data_root: Path, storage: str | None = None, **environment: str) -> None:
+        self.folder, self.data_root, self.environment = folder, data_root, {**os.environ, **environment}
+        self.storage = storage or str(folder / "runs")
         folder.mkdir(exist_ok=True)
 
     def start(self, *words: str, data: bool = True) -> subprocess.Popen[str]:
         """`sweeps words` in the background."""
         command = [*SWEEPS, *words, *(["--data-root", str(self.data_root)] if data else [])]
-        return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, **pipes)
 
-    def run(self, *words: str, data: bool = True) -> str:
+    def run(self, *words: str, data: bool = True, seconds: float = SECONDS) -> str:
         """`sweeps words` to its end, which must be good."""
         with self.start(*words, data=data) as process:
-            out, err = process.communicate(timeout=SECONDS)
+            out, err = process.communicate(timeout=seconds)
         assert process.returncode == 0, out + err
         return out
 
     def state(self, run: str) -> RunState:
         """What the run's journal tells now."""
-        storage = RunStorage(str(self.folder / "runs"), run)
+        storage = RunStorage(self.storage, run)
         return read_state(storage) if storage.exists() else RunState()
 
     def wait(self, run: str, condition: Callable[[RunState], bool]) -> None:
@@ -67,7 +74,8 @@ def kill_all(process: subprocess.Popen[str]) -> None:
     """SIGKILL to the driver, all of its Ray and all of its workers."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     psutil.wait_procs(family, timeout=20)
     process.communicate()
 
@@ -100,7 +108,7 @@ def assert_each_epoch_was_reported_once(machine: Machine, run: str) -> None:
 
 
 def test_kill_9_of_everything_twice_then_another_place(calm: Machine, tmp_path: Path, data_root: Path) -> None:
-    """Killed in the first and in a later trial; then the storage is moved, and resumed without the sweep's file."""
+    """Killed in the first and in a later trial; then the storage is moved, and resumed without the sweep's file and in an empty home."""
     first = Machine(tmp_path / "first", data_root)
     (first.folder / "mine.py").write_text(SWEEP)
     process = first.start("run", "mine.py", *WORDS, "--run-name", "run")
@@ -110,7 +118,8 @@ def test_kill_9_of_everything_twice_then_another_place(calm: Machine, tmp_path: 
     process = first.start("resume", "run")
     first.wait("run", lambda state: epochs(state) >= before + 8)
     kill_all(process)
-    second = Machine(tmp_path / "second", data_root)
+    (tmp_path / "home").mkdir()
+    second = Machine(tmp_path / "second", data_root, HOME=str(tmp_path / "home"))
     shutil.move(first.folder / "runs", second.folder / "runs")
     second.run("resume", "run")
 
@@ -170,13 +179,32 @@ def test_kill_9_when_the_repeats_begin(tmp_path: Path, data_root: Path) -> None:
     pd.testing.assert_frame_equal(best[0], best[1], check_exact=True)
 
 
-@pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
-def test_a_notice_ends_cleanly_and_says_how_to_go_on(calm: Machine, tmp_path: Path, data_root: Path, notice: signal.Signals) -> None:
+def of_the_driver(process: subprocess.Popen[str], notice: signal.Signals) -> None:
+    process.send_signal(notice)
+
+
+def of_all(process: subprocess.Popen[str], notice: signal.Signals) -> None:
+    """Every process of the run at once, as the end of a machine's session or a job queue sends it."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.send_signal(notice)
+
+
+Sent = Callable[[subprocess.Popen[str], signal.Signals], None]
+
+
+@pytest.mark.parametrize(
+    ("send", "notice"), [(of_the_driver, signal.SIGINT), (of_the_driver, signal.SIGTERM), (of_all, signal.SIGINT), (of_all, signal.SIGTERM)]
+)
+def test_a_notice_ends_cleanly_and_says_how_to_go_on(
+    calm: Machine, tmp_path: Path, data_root: Path, send: Sent, notice: signal.Signals
+) -> None:
     machine = Machine(tmp_path / "machine", data_root)
     (machine.folder / "mine.py").write_text(SWEEP)
     process = machine.start("run", "mine.py", *WORDS, "--run-name", "run")
     machine.wait("run", lambda state: epochs(state) >= 3)
-    process.send_signal(notice)
+    send(process, notice)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert out.endswith("interrupted; everything reported is kept: go on with `sweeps resume run`\n")
@@ -230,3 +258,82 @@ def test_a_second_driver_is_refused(tmp_path: Path, data_root: Path) -> None:
         assert err == "error: one process at a time runs a run, but run is running already: watch it with `sweeps status run`\n"
     finally:
         kill_all(process)
+
+
+FEATURES = """from sweeps import Sweep, choice
+SWEEP = Sweep(question="How much dropout?", trainable="transfer", space={"dropout": choice(0.2, 0.5)}, searcher="grid", scheduler="none",
+    fixed={"base": "vgg16", "weights": "random", "size": 32})
+"""
+
+
+def test_kill_9_while_features_are_computed(tmp_path: Path) -> None:
+    """Twice; each has data of its own, and so no features of the other."""
+    words = ["run", "mine.py", "--data", "digits", "--epochs", "2", "--run-name", "run"]
+    calm, killed = (Machine(tmp_path / name, tmp_path / name / "data") for name in ("calm", "killed"))
+    for machine in (calm, killed):
+        (machine.folder / "mine.py").write_text(FEATURES)
+    calm.run(*words)
+    process = killed.start(*words)
+    done = 0
+    for _ in range(2):
+        killed.wait("run", lambda state, done=done: done < images_done(state))  # type: ignore[misc]
+        kill_all(process)
+        done = images_done(killed.state("run"))
+        assert not epochs(killed.state("run")), "there was something left to compute"
+        process = killed.start("resume", "run")
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, out + err
+    pd.testing.assert_frame_equal(killed.results("run"), calm.results("run"), check_exact=True)
+
+
+def images_done(state: RunState) -> int:
+    return max((stage["images_done"] for trial in state.trials.values() for stage in trial.stages), default=0)
+
+
+def test_kill_9_in_the_middle_of_an_export(calm: Machine, tmp_path: Path, data_root: Path) -> None:
+    """At moments drawn at random: readers see whole tables or none, and the next export is that of the run."""
+    machine = Machine(tmp_path / "machine", data_root)
+    shutil.copytree(calm.folder / "runs", machine.folder / "runs")
+    draw, begun = random.Random(0), 0
+    for _ in range(12):
+        shutil.rmtree(machine.folder / "results", ignore_errors=True)
+        process = machine.start("export", "run", data=False)
+        while not (machine.folder / "results" / "trials").exists() and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.04))
+        process.kill()
+        process.communicate()
+        begun += process.returncode == -signal.SIGKILL
+        for file in (machine.folder / "results").rglob("*.parquet"):
+            assert len(pd.read_parquet(file)) > 0, file
+    assert begun > 6, "killed in the middle"
+    machine.run("export", "run", data=False)
+    for table in ("trials", "epochs", "best_models", "class_reports", "layers", "confusions", "mistakes"):
+        one, other = (pd.read_parquet(place.folder / "results" / table) for place in (machine, calm))
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+MEMORY = """from sweeps import Sweep, choice
+SWEEP = Sweep(question="How wide?", trainable="cnn", space={"filters": choice(4, 512)}, searcher="grid", scheduler="none",
+    fixed={"size": 64, "depth": 1, "batch_size": 1024})
+"""
+
+
+def test_a_trial_that_takes_too_much_memory_fails_alone(tmp_path: Path, data_root: Path) -> None:
+    """Its worker is ended by Ray, which watches the machine's memory; 512 filters take 8 GB a layer."""
+    memory = psutil.virtual_memory()
+    most = (memory.total - memory.available + 4 * 10**9) / memory.total
+    settings = {"RAY_memory_usage_threshold": f"{most:.3f}", "RAY_memory_monitor_refresh_ms": "50"}
+    machine = Machine(tmp_path / "machine", data_root, **settings)
+    (machine.folder / "mine.py").write_text(MEMORY)
+    process = machine.start("run", "mine.py", "--data", "digits", "--epochs", "1", "--parallel", "1", "--run-name", "run")
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1, out + err
+    assert "Traceback" not in out + err
+    small, large = machine.state("run").trials.values()
+    assert (small.status, large.status) == ("completed", "failed")
+    assert re.fullmatch(
+        r"out of memory: Ray ended its worker when [\d.]+GB of the machine's [\d.]+GB were used; a smaller batch_size, or fewer trials at a time, "
+        "may help",
+        large.error or "",
+    )

@@ -134,7 +134,7 @@ def test_what_a_resume_finds_open_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     here = Place(monkeypatch, wide(2))
     suggest_all(here.begin(workers=8))
     again = here.begin(workers=8)
-    assert [trial.index for trial in again.open_trials()] == [1, 2]
+    assert [trial.index for trial in again.state.open_trials] == [1, 2]
     assert suggest_all(again) == []
 
 

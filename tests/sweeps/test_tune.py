@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,9 @@ from ray.tune.search import Searcher
 from sweeps.core.decide import RESULT_KEYS, Decisions, last_line
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
+from sweeps.core.screen import account
 from sweeps.core.storage import RunStorage
-from sweeps.core.tune import BEAT_SECONDS, Ending, JournalCallback, JournalScheduler, JournalSearcher
+from sweeps.core.tune import BEAT_SECONDS, RETRIES, Ending, JournalCallback, JournalScheduler, JournalSearcher, NothingAtWork
 from tests.sweeps import runs
 from trainables.core.features import CACHE_BYTES
 from trainables.core.files import StorageLost
@@ -39,7 +41,7 @@ def job(tmp_path: Path) -> Job:
 
 
 def kinds(job: Job) -> list[str]:
-    return [row["kind"] for row in job.decisions.journal.rows]
+    return [row["kind"] for row in job.decisions.journal.rows()]
 
 
 def tune_trial(run: str, index: int, **more: Any) -> SimpleNamespace:
@@ -66,6 +68,7 @@ def test_open_trials_first_then_new_ones_then_no_more(job: Job) -> None:
         "task": TRAIN,
         "trainable": "cnn",
         "dataset_folder": "/data/of-run",
+        "dataset_place": f"{job.storage.root}/.data/of-run",
         "cache_bytes": CACHE_BYTES,
         "bases": {},
         "trial": 1,
@@ -91,7 +94,7 @@ def test_a_result_is_written_before_the_verdict(job: Job) -> None:
     assert scheduler.on_trial_result(None, tune_trial("run", 1), a_result(1)) == TrialScheduler.CONTINUE
     assert scheduler.on_trial_result(None, tune_trial("run", 1), a_result(last)) == TrialScheduler.STOP
     assert kinds(job) == ["session", "suggest", "result", "result", "end"]
-    assert "training_iteration" not in job.decisions.journal.rows[2]
+    assert "training_iteration" not in [*job.decisions.journal.rows()][2]
 
 
 def test_a_trial_that_no_worker_can_train_stops_as_failed(job: Job) -> None:
@@ -152,7 +155,9 @@ def test_a_worker_that_never_started_has_a_reason(job: Job, tmp_path: Path) -> N
     job.decisions.suggest()
     file = tmp_path / "error.txt"
     file.write_text("Failure # 1\nTraceback\n  ...\nValueError: no\n\n")
-    JournalCallback([job]).on_trial_error(1, [], tune_trial("run", 1, error_file=str(file)))
+    callback = JournalCallback([job])
+    for _ in range(RETRIES + 1):
+        callback.on_trial_error(1, [], tune_trial("run", 1, error_file=str(file)))
     assert job.state.trials[1].error == "ValueError: no"
 
 
@@ -215,12 +220,13 @@ def test_side_by_side_each_row_goes_to_the_journal_of_its_run(tmp_path: Path) ->
     assert (kinds(one), kinds(two)) == (["session", "suggest"], ["session", "suggest", "start"])
     scheduler.on_trial_result(None, tune_trial("two", 1), a_result(1))
     scheduler.on_trial_result(None, tune_trial("one", 1), {"failed": "no"})
-    callback.on_trial_error(1, [], tune_trial("two", 1, error_file=None))
+    for _ in range(RETRIES + 1):
+        callback.on_trial_error(1, [], tune_trial("two", 1, error_file=None))
     assert kinds(one) == ["session", "suggest", "end"]
     assert kinds(two) == ["session", "suggest", "start", "result", "end"]
     assert (one.state.trials[1].error, two.state.trials[1].error) == ("no", "the worker gave no reason")
-    read = [Journal(RunStorage(str(tmp_path), run)).rows for run in ("one", "two")]
-    assert read == [one.decisions.journal.rows, two.decisions.journal.rows], "on disk, too"
+    read = [Journal(RunStorage(str(tmp_path), run)).state for run in ("one", "two")]
+    assert read == [one.state, two.state], "on disk, too"
 
 
 FIGURES: dict[str, Any] = {"splits": {}, "test_averages": {}, "classes": [], "layers": []}
@@ -254,7 +260,9 @@ def test_a_best_model_that_cannot_be_measured_is_told(job: Job, tmp_path: Path) 
     file = tmp_path / "error.txt"
     file.write_text("Traceback\nFileNotFoundError: epoch-000001.npz\n")
     callback, task = JournalCallback([job]), job.evaluation(job.state.trials[1])
-    callback.on_trial_error(1, [], SimpleNamespace(config=task, error_file=str(file)))
+    for _ in range(RETRIES + 1):
+        assert callback.problems == []
+        callback.on_trial_error(1, [], SimpleNamespace(config=task, error_file=str(file)))
     assert callback.problems == [
         "the best model is measured from the checkpoint of epoch 1 of trial 00001, but that failed (FileNotFoundError: epoch-000001.npz): "
         "mend it, then `sweeps resume run`"
@@ -293,13 +301,13 @@ def test_a_lost_storage_ends_the_session_and_nothing_else(job: Job, monkeypatch:
     searcher, scheduler, callback = JournalSearcher([job], ending), JournalScheduler([job], ending), JournalCallback([job], ending)
     searcher.suggest("a")
     searcher.suggest("b")
-    before = len(job.decisions.journal.rows)
+    before = len([*job.decisions.journal.rows()])
     told = {"lost": "a checkpoint cannot be written (No space left on device)"}
     assert scheduler.on_trial_result(None, tune_trial("run", 1), told) == TrialScheduler.STOP
     assert ending.reason == told["lost"]
     assert scheduler.on_trial_result(None, tune_trial("run", 2), a_result(1)) == TrialScheduler.STOP, "it is reported again after a resume"
     assert searcher.suggest("c") == Searcher.FINISHED
-    assert len(job.decisions.journal.rows) == before
+    assert len([*job.decisions.journal.rows()]) == before
     assert [trial.status for trial in job.state.trials.values()] == ["running", "running"]
     callback.on_trial_start(1, [], tune_trial("run", 1))
 
@@ -318,3 +326,99 @@ def test_a_journal_that_cannot_be_written_does_so_too(job: Job, monkeypatch: pyt
     assert scheduler.on_trial_result(None, tune_trial("run", 1), a_result(1)) == TrialScheduler.STOP
     assert searcher.suggest("b") == Searcher.FINISHED
     assert job.state.trials[1].epochs == {}
+
+
+def an_error(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "error.txt"
+    file.write_text(f"Failure # 1\n{text}\n")
+    return str(file)
+
+
+LOST = "The actor died because its node has died. Node Id: 7f\n\tthe actor's node was terminated unexpectedly: health check failed"
+RETIRED = "ray.exceptions.RayTaskError(Retires): ray::Worker.train()\ntrainables.core.worker.Retires: 9 trials have left 3.1 GB in the memory of this worker"
+DRAINED = "ray.exceptions.RayTaskError(NodeLeaving): ray::Worker.train()\ntrainables.core.worker.NodeLeaving: worker-1 is being taken away"
+
+
+@pytest.mark.parametrize("text", [LOST, DRAINED])
+def test_the_loss_of_a_machine_is_no_failure(job: Job, tmp_path: Path, text: str) -> None:
+    """However often: the trial is given out again."""
+    searcher = JournalSearcher([job])
+    callback = JournalCallback([job], searcher=searcher)
+    first = searcher.suggest("a")
+    for lost in range(RETRIES + 2):
+        searcher.on_trial_complete("a", error=True)
+        callback.on_trial_error(1, [], tune_trial("run", 1, error_file=an_error(tmp_path, text)))
+        assert searcher.suggest("a") == first
+        assert job.state.moved == lost + 1
+    assert job.state.trials[1].status == "running"
+    assert kinds(job) == ["session", "suggest", *["moved"] * (RETRIES + 2)]
+    assert account(job.state) == f"{RETRIES + 2} times a trial went on elsewhere, its machine lost or taken away"
+
+
+def test_a_worker_that_retires_is_neither_a_failure_nor_a_move(job: Job, tmp_path: Path) -> None:
+    searcher, scheduler = JournalSearcher([job]), JournalScheduler([job])
+    callback = JournalCallback([job], searcher=searcher)
+    searcher.suggest("a")
+    for _ in range(RETRIES + 2):
+        callback.on_trial_start(1, [], tune_trial("run", 1))
+        searcher.on_trial_complete("a", error=True)
+        callback.on_trial_error(1, [], tune_trial("run", 1, error_file=an_error(tmp_path, RETIRED)))
+        assert searcher.suggest("a")["trial"] == 1
+    callback.on_trial_start(1, [], tune_trial("run", 1))
+    scheduler.on_trial_result(None, tune_trial("run", 1), {**a_result(1), "finished_at": time.time() + 1})
+    assert (job.state.trials[1].status, job.state.moved, job.state.repeated_epochs) == ("running", 0, 0)
+
+
+def test_an_epoch_is_not_trained_again_where_a_notice_came_between_two(job: Job, tmp_path: Path) -> None:
+    searcher, scheduler = JournalSearcher([job]), JournalScheduler([job])
+    callback = JournalCallback([job], searcher=searcher)
+    searcher.suggest("a")
+    for text, again in ((DRAINED, 0), (LOST, 1)):
+        callback.on_trial_start(1, [], tune_trial("run", 1))
+        callback.on_trial_error(1, [], tune_trial("run", 1, error_file=an_error(tmp_path, text)))
+        callback.on_trial_start(1, [], tune_trial("run", 1))
+        scheduler.on_trial_result(None, tune_trial("run", 1), {**a_result(1 + again), "finished_at": time.time() + 1})
+        assert job.state.repeated_epochs == again
+
+
+def test_a_worker_that_fails_again_and_again_fails_its_trial(job: Job, tmp_path: Path) -> None:
+    searcher = JournalSearcher([job])
+    callback = JournalCallback([job], searcher=searcher)
+    searcher.suggest("a")
+    for _ in range(RETRIES):
+        searcher.on_trial_complete("a", error=True)
+        callback.on_trial_error(1, [], tune_trial("run", 1, error_file=an_error(tmp_path, "ValueError: no")))
+        assert searcher.suggest("a")["trial"] == 1
+    callback.on_trial_error(1, [], tune_trial("run", 1, error_file=an_error(tmp_path, "ValueError: no")))
+    assert (job.state.trials[1].status, job.state.trials[1].error) == ("failed", "ValueError: no")
+
+
+def test_a_measurement_that_lost_its_machine_is_asked_for_again(job: Job, tmp_path: Path) -> None:
+    searcher, scheduler = JournalSearcher([job]), JournalScheduler([job])
+    callback = JournalCallback([job], searcher=searcher)
+    last = searcher.suggest("a")["config"]["epochs"]
+    searcher.suggest("b")
+    for index in (1, 2):
+        scheduler.on_trial_result(None, tune_trial("run", index), a_result(last))
+    given_back(searcher, "a", "b")
+    task = searcher.suggest("c")
+    searcher.on_trial_complete("c", error=True)
+    callback.on_trial_error(1, [], SimpleNamespace(config=task, error_file=an_error(tmp_path, LOST)))
+    assert searcher.suggest("d") == task
+    assert callback.problems == []
+
+
+def test_a_session_that_is_to_end_does_not_wait_for_a_machine(job: Job) -> None:
+    """Whose trial is pending, perhaps for one that an autoscaler has not bought yet."""
+    ending = Ending()
+    callback = JournalCallback([job], ending)
+
+    def now(*statuses: str) -> list[Any]:
+        return [SimpleNamespace(status=status, is_finished=lambda status=status: status in ("TERMINATED", "ERROR")) for status in statuses]
+
+    callback.on_step_end(1, now("PENDING"))
+    ending.interrupted = True
+    callback.on_step_end(1, now("PENDING", "RUNNING"))
+    callback.on_step_end(1, now("TERMINATED", "ERROR"))
+    with pytest.raises(NothingAtWork):
+        callback.on_step_end(1, now("TERMINATED", "PENDING"))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, classification_report, log_loss, top_k_accuracy_score
+from PIL import Image
+from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, log_loss, top_k_accuracy_score
 
 from data_prep import Dataset, split
 from tests.trainables.trials import assert_same_arrays, in_new_process, metrics, training
 from trainables.core.checkpoint import CheckpointStore
-from trainables.core.evaluation import evaluate, load_model, measure, predict
+from trainables.core.evaluation import MOST_MISTAKES, THUMBNAIL, evaluate, load_model, measure, mistakes, predict
+from trainables.core.steps import Steps
 from trainables.core.training import Training
 
 SETTINGS: dict[str, Any] = {
@@ -114,7 +118,7 @@ def test_evaluate(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) ->
     folder, history = trial
     found = evaluate({**task(digits16, folder, epoch=2), "cpus": 3})
     assert (os.environ["TF_NUM_INTRAOP_THREADS"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("3", "-1")
-    assert list(found) == ["splits", "test_averages", "classes", "layers"]
+    assert list(found) == ["splits", "test_averages", "classes", "confusion", "mistakes", "layers"]
 
     # 1,797 images: 30 % are test, and 10 % of the others validation.
     assert {name: measured["images"] for name, measured in found["splits"].items()} == {"train": 1132, "validation": 126, "test": 539}
@@ -148,9 +152,48 @@ def test_evaluate(digits16: Dataset, trial: tuple[str, list[dict[str, Any]]]) ->
         assert row["support"] == own["support"]
     assert sum(row["support"] for row in found["classes"]) == 539
 
+    matrix = np.zeros((10, 10), int)
+    for own, taken_for, images in found["confusion"]:
+        matrix[own, taken_for] = images
+    assert (matrix == confusion_matrix(digits16.labels[rows.test], predicted)).all()
+    assert all(images > 0 for *_, images in found["confusion"])
+    assert json.loads(json.dumps(found)) == found, "it goes into the journal"
+
     assert [row["kind"] for row in found["layers"]] == [type(layer).__name__ for layer in model.layers]
     assert sum(row["parameters"] for row in found["layers"]) == model.count_params()
-    assert json.loads(json.dumps(found["layers"])) == found["layers"], "it goes into the journal"
+
+
+def test_mistakes(digits16: Dataset) -> None:
+    """The surest first, and only of these rows; equally sure ones in the order of the data set."""
+    rows = np.flatnonzero(digits16.labels < 2)[::-1]
+    probabilities = np.zeros((len(rows), 10), np.float32)
+    probabilities[np.arange(len(rows)), digits16.labels[rows]] = 1
+    assert mistakes(probabilities, digits16, rows) == []
+    # Taken for a 7: all of the first 30 rows, the fifth by 0.9, the others by 0.75.
+    probabilities[:30] = 0
+    probabilities[:30, 7] = 0.75
+    probabilities[4, 7] = 0.9
+    probabilities[np.arange(30), digits16.labels[rows[:30]]] = 0.1
+    found = mistakes(probabilities, digits16, rows)
+    assert [row["image"] for row in found] == [rows[4], *sorted(set(rows[:30].tolist()) - {rows[4]})][:MOST_MISTAKES]
+    first = found[0]
+    assert (first["class"], first["predicted"]) == (int(digits16.labels[rows[4]]), 7)
+    assert (first["own"], first["probability"]) == (pytest.approx(0.1), pytest.approx(0.9))
+    picture = Image.open(io.BytesIO(base64.b64decode(first["png"])))
+    assert (np.asarray(picture) == digits16.images[rows[4]]).all()
+
+
+def test_a_mistake_takes_little_room() -> None:
+    """Noise, the worst for PNG, of 150 px."""
+
+    class Noise:
+        labels = np.zeros(1, np.int32)
+        images = np.random.default_rng(0).integers(0, 256, (1, 150, 150, 3), np.uint8)
+
+    (found,) = mistakes(np.array([[0.2, 0.8]], np.float32), cast(Dataset, Noise), np.array([0]))
+    content = base64.b64decode(found["png"])
+    assert Image.open(io.BytesIO(content)).size == (THUMBNAIL, THUMBNAIL)
+    assert len(content) < 13_000
 
 
 def test_evaluate_some_classes(digits16: Dataset, tmp_path: Path) -> None:
@@ -167,7 +210,7 @@ def test_evaluate_some_classes(digits16: Dataset, tmp_path: Path) -> None:
     }
     assert [row["name"] for row in found["classes"]] == ["0", "1", "2"]
     assert {measured["top5_accuracy"] for measured in found["splits"].values()} == {1.0}
-    predicted = set(predict(one.model, digits16.images.__getitem__, rows.test).argmax(axis=1).tolist())
+    predicted = set(predict(one.graph.steps, digits16.images.__getitem__, rows.test).argmax(axis=1).tolist())
     assert 0 < len(predicted) < 3
     for row in found["classes"]:
         assert (row["precision"] > 0) == (row["recall"] > 0) == (row["f1"] > 0) == (row["class"] in predicted)
@@ -182,7 +225,7 @@ def test_overfitted_loss_is_the_one_of_training(digits16: Dataset, tmp_path: Pat
     kernel.assign(kernel * 30)
     CheckpointStore(str(tmp_path)).save(one.state(), one.history, 1)
     rows = one.split.validation
-    own = predict(one.model, digits16.images.__getitem__, rows)[np.arange(len(rows)), digits16.labels[rows]]
+    own = predict(one.graph.steps, digits16.images.__getitem__, rows)[np.arange(len(rows)), digits16.labels[rows]]
     assert np.finfo(np.float32).tiny < own.min() < 1e-7
     found = evaluate(task(digits16, str(tmp_path), epoch=1))
     assert found["splits"]["validation"]["loss"] == pytest.approx(one._validate()["loss"], rel=1e-4)
@@ -289,5 +332,5 @@ def test_predict_in_parts(digits16: Dataset, trial: tuple[str, list[dict[str, An
     model = load_model(task(digits16, trial[0], epoch=5))
     rows = np.random.default_rng(0).permutation(len(digits16.labels))[:600]
     np.testing.assert_allclose(
-        predict(model, digits16.images.__getitem__, rows), model.predict(digits16.images[rows], verbose=0), atol=1e-6
+        predict(Steps(model), digits16.images.__getitem__, rows), model.predict(digits16.images[rows], verbose=0), atol=1e-6
     )

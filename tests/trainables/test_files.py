@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyarrow import fs
@@ -167,6 +168,7 @@ class Away(fs.FileSystemHandler):  # type: ignore[misc]
         return LOCAL.get_file_info(fs.FileSelector(str(self.folder / selector.base_dir), allow_not_found=True))
 
     def _no(self, *args: object) -> None:
+        # What `files` never asks of a store; pyarrow wants a method for it. Whoever begins to ask fails here.
         raise NotImplementedError
 
     get_file_info = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = move = copy_file = _no
@@ -210,3 +212,87 @@ def test_what_is_not_there_is_not_waited_for(away: tuple[Away, fs.FileSystem]) -
     with pytest.raises(FileNotFoundError):
         files.read(system, "a.bin", patience=10)
     assert handler.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("runs", "runs"),
+        ("/a/b@c?d", "/a/b@c?d"),
+        ("s3://bucket/runs", "s3://bucket/runs"),
+        ("s3://me:sec%2Fret@bucket/runs?region=eu-west-1&session_token=abc", "s3://***@bucket/runs?region=eu-west-1&session_token=***"),
+    ],
+)
+def test_secrets_of_a_uri_are_not_shown(location: str, shown: str) -> None:
+    assert files.shown(location) == shown
+
+
+def test_nor_where_it_cannot_be_read() -> None:
+    with pytest.raises(BadInput) as refused:
+        files.resolve("s3://me:se@cret@bucket/runs")
+    text = "a storage is a folder or a URI that pyarrow reads (s3://...), but 's3://***@bucket/runs' is not: Cannot parse URI: 's3://***@bucket/runs'"
+    assert str(refused.value).startswith(text)
+    assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "inf", ""])
+def test_patience_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    assert files.patience() == 300
+    monkeypatch.setenv(files.PATIENCE, "2.5")
+    assert files.patience() == 2.5
+    monkeypatch.setenv(files.PATIENCE, given)
+    with pytest.raises(BadInput) as refused:
+        files.patience()
+    assert str(refused.value) == f"SWEEPS_STORAGE_PATIENCE is a number of seconds, 0 or more, but got {given!r}: set it to one, or unset it"
+
+
+def test_a_store_that_refuses_is_not_waited_for() -> None:
+    asked = []
+
+    def call() -> None:
+        asked.append(1)
+        raise OSError(
+            "When initiating multiple part upload for key 'a' in bucket 'b': AWS Error ACCESS_DENIED during PutObject operation: no"
+        )
+
+    with pytest.raises(files.StorageLost, match=r"^the storage refuses \(When initiating.*ACCESS_DENIED.*\)$"):
+        files._patiently(300, call)
+    assert len(asked) == 1
+
+
+def test_a_region_that_cannot_be_asked_for_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a worker that begins while the network is away. The driver says so at once: it may be a typing mistake."""
+    answers = [OSError("When resolving region for bucket 'b': AWS Error NETWORK_CONNECTION"), OSError("the same"), (LOCAL, "b/c")]
+
+    def from_uri(location: str) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("trainables.core.files.fs.FileSystem", SimpleNamespace(from_uri=from_uri))
+    monkeypatch.setattr(files, "FIRST_PAUSE_SECONDS", 0.01)
+    with pytest.raises(BadInput, match="but 's3://b/c' is not: When resolving region"):
+        files.resolve("s3://b/c")
+    assert files.resolve("s3://b/c", patience=5) == (LOCAL, "b/c")
+    answers[:] = [OSError("s3://me:secret@b/c is away")] * 9
+    with pytest.raises(files.StorageLost) as lost:
+        files.resolve("s3://me:secret@b/c", patience=0.02)
+    assert str(lost.value) == "the storage does not answer (s3://***@b/c is away)"
+
+
+def test_whether_a_write_is_allowed_is_asked_before_each_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "FIRST_PAUSE_SECONDS", 0.01)
+    asked: list[int] = []
+
+    def allowed() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise files.StorageLost("it is another's")
+
+    def away(system: fs.FileSystem, path: str, content: bytes) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr(files, "_put", away)
+    with pytest.raises(files.StorageLost, match=r"^it is another's$"):
+        files.write(fs.SubTreeFileSystem(str(tmp_path), LOCAL), "a", b"", 300, allowed)

@@ -84,18 +84,26 @@ def test_the_decay_is_a_variable(digits8: Dataset, graphs: Graphs, optimizer: st
         {"depth": 2},
         {"filters": 5},
         {"classes": 3},
-        {"batch_size": 32},
         {"optimizer": "sgd"},
         {"weight_decay": 0.1},
         {"label_smoothing": 0.1},
         {"augmentation": "flip"},
-        {"data_fraction": 0.1},
     ],
     ids=str,
 )
 def test_another_graph_is_another(digits8: Dataset, graphs: Graphs, settings: dict[str, Any]) -> None:
-    """The last has fewer images than a batch, and so steps of another shape."""
     assert compiled(trial(digits8, graphs)) != compiled(trial(digits8, graphs, **settings))
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 32}, {"data_fraction": 0.1}], ids=str)
+def test_batches_of_any_size_share_one(digits8: Dataset, graphs: Graphs, settings: dict[str, Any]) -> None:
+    """With a tenth of the images an epoch has fewer than one batch."""
+    before = trial(digits8, graphs)
+    before.run_epoch()
+    warmed, fresh = trial(digits8, graphs, **settings), trial(digits8, None, **settings)
+    assert compiled(warmed) == compiled(before)
+    assert metrics(warmed.run_epoch()) == metrics(fresh.run_epoch())
+    assert_same_arrays(warmed.state(), fresh.state())
 
 
 def test_it_goes_on_from_a_checkpoint(digits8: Dataset, graphs: Graphs) -> None:
@@ -177,7 +185,7 @@ def test_a_dropout_of_another_kind_keeps_its_rate(digits8: Dataset, graphs: Grap
         return keras.Model(images, keras.layers.Dense(2, activation="softmax")(x))
 
     models = [network(rate) for rate in (0.1, 0.2, 0.1)]
-    taken = [id(graphs.take(model, model.variables, TrainConfig(size=8), 64).model) for model in models]
+    taken = [id(graphs.take(model, model.variables, TrainConfig(size=8)).model) for model in models]
     assert taken[0] == taken[2] != taken[1]
 
 
@@ -190,7 +198,7 @@ def key_of_layers(*layers: Any) -> str | None:
     x = images = keras.Input((4, 8))
     for layer in layers:
         x = layer(x)
-    return _key(keras.Model(images, x), TrainConfig(size=8), 64)
+    return _key(keras.Model(images, x), TrainConfig(size=8))
 
 
 def test_a_layer_may_be_called_as_what_it_does() -> None:
@@ -226,7 +234,7 @@ def test_a_dropout_inside_another_layer_keeps_its_rate(graphs: Graphs) -> None:
         return keras.Model(images, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(x)))
 
     models = [network(rate) for rate in (0.1, 0.5)]
-    taken = [id(graphs.take(model, model.variables, TrainConfig(size=8), 64).model) for model in models]
+    taken = [id(graphs.take(model, model.variables, TrainConfig(size=8)).model) for model in models]
     assert taken[0] != taken[1]
 
 

@@ -13,6 +13,7 @@ from tests.trainables.trials import shapes, trial_of
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.evaluation import load_model, predict
 from trainables.core.pretrained import features, network
+from trainables.core.steps import Steps
 from trainables.inception import InceptionConfig, build
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def test_what_it_learns_is_there_at_inference(data_root: Path, tmp_path: Path) -
     where = {"trainable": "inception", "config": one.config.model_dump(), "class_count": 10, "bases": {}}
     model = load_model({**where, "checkpoints": str(tmp_path), "epoch": 4})
     rows, labels = one.split.validation, digits75.labels[one.split.validation]
-    probabilities = predict(model, digits75.images.__getitem__, rows)
+    probabilities = predict(Steps(model), digits75.images.__getitem__, rows)
     assert (probabilities.argmax(axis=1) == labels).mean() == pytest.approx(last["val_accuracy"], abs=1e-6)
     assert -np.log(probabilities[np.arange(len(rows)), labels]).mean() == pytest.approx(last["val_loss"], rel=1e-4)
     # In training mode, too: nothing in it behaves otherwise there.

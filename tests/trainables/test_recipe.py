@@ -17,7 +17,7 @@ def test_defaults_are_plain_keras(digits16: Dataset) -> None:
     """To the last bit: Adam and cross-entropy, as one would write it."""
     import keras
 
-    from trainables.core.steps import test_steps, train_steps
+    from trainables.core.steps import Steps
 
     one = training(digits16, seed=4)
     assert [one.config.schedule, one.config.label_smoothing, one.config.weight_decay, one.config.augmentation] == ["constant", 0, 0, "none"]
@@ -27,8 +27,8 @@ def test_defaults_are_plain_keras(digits16: Dataset) -> None:
     for epoch in (1, 2):
         result = one.run_epoch()
         order = np.random.default_rng((4, epoch)).permutation(one.split.train)
-        trained = train_steps(model, [one.gather(rows) for rows in batches(order, 64)])
-        validated = test_steps(model, [one.gather(rows) for rows in batches(one.split.validation, EVALUATION_BATCH)])
+        trained = Steps(model).train([one.gather(rows) for rows in batches(order, 64)])
+        validated = Steps(model).test([one.gather(rows) for rows in batches(one.split.validation, EVALUATION_BATCH)])
         assert (result["train_loss"], result["train_accuracy"]) == (trained["loss"], trained["accuracy"])
         assert (result["val_loss"], result["val_accuracy"]) == (validated["loss"], validated["accuracy"])
     variables = {"model": model.variables, "optimizer": model.optimizer.variables}

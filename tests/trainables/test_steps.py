@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from data_prep import Dataset
 from tests.trainables.trials import assert_same_arrays, in_new_process, training
-from trainables.core import steps
+from trainables.core.steps import Batch, Steps, on_batch
 from trainables.core.training import Training, batches
 
 # Compiling is most of this test: without optimization, and once for both networks.
@@ -39,7 +41,7 @@ print(json.dumps([keras.backend.backend(), *([metrics(result) for result in each
 """
 
 
-def in_batches(one: Training, rows: np.ndarray, size: int = 64) -> list[steps.Batch]:
+def in_batches(one: Training, rows: np.ndarray, size: int = 64) -> list[Batch]:
     return [one.gather(part) for part in batches(rows, size)]
 
 
@@ -51,15 +53,15 @@ def test_compiled_steps_are_keras_own(digits16: Dataset) -> None:
     compiled, public = (training(digits16, seed=2) for _ in range(2))
     rows = compiled.split.train
     for _ in range(2):
-        one = steps.train_steps(compiled.model, in_batches(compiled, rows))
-        other = steps._on_batch(public.model.train_on_batch, in_batches(public, rows))
+        one = compiled.graph.steps.train(in_batches(compiled, rows))
+        other = on_batch(public.model.train_on_batch, in_batches(public, rows))
         assert one == pytest.approx(other, abs=1e-6)
         assert set(one) == {"loss", "accuracy"}
     for mine, theirs in zip(weights(compiled), weights(public), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
     rows = compiled.split.test
-    one = steps.test_steps(compiled.model, in_batches(compiled, rows))
-    other = steps._on_batch(compiled.model.test_on_batch, in_batches(compiled, rows))
+    one = compiled.graph.steps.test(in_batches(compiled, rows))
+    other = on_batch(compiled.model.test_on_batch, in_batches(compiled, rows))
     assert one == pytest.approx(other, abs=1e-6)
 
 
@@ -71,7 +73,7 @@ def trained(digits16: Dataset) -> Training:
     return one
 
 
-@pytest.mark.parametrize("path", [steps.test_steps, lambda model, given: steps._on_batch(model.test_on_batch, given)])
+@pytest.mark.parametrize("path", [lambda model, given: Steps(model).test(given), lambda model, given: on_batch(model.test_on_batch, given)])
 def test_means_are_over_images(trained: Training, digits16: Dataset, path: Callable[..., dict[str, float]]) -> None:
     """Against numpy, and whatever the batches: 144 images at once, or in two parts or three; no call sees the one before."""
     one = trained
@@ -89,13 +91,39 @@ def test_batches_are_taken_one_by_one(trained: Training) -> None:
     """From a generator, with no batch gathered before the one before it is trained on."""
     steps_before = []
 
-    def given() -> Iterator[steps.Batch]:
+    def given() -> Iterator[Batch]:
         for batch in in_batches(trained, trained.split.train):
             steps_before.append(int(trained.model.optimizer.iterations.numpy()))
             yield batch
 
-    steps.train_steps(trained.model, given())
+    trained.graph.steps.train(given())
     assert steps_before == [3, 4, 5]
+
+
+@pytest.mark.tensorflow
+def test_a_step_is_traced_once(digits16: Dataset) -> None:
+    """Whatever the batches: the last of an epoch has fewer images."""
+    one = training(digits16)
+    steps, traced = one.graph.steps, Counter[str]()
+
+    def counted(name: str, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda data: traced.update([name]) or step(data)
+
+    for name in ("train_step", "test_step", "predict_step"):
+        setattr(one.model, name, counted(name, getattr(one.model, name)))
+    for size in (64, 50, 144):
+        given = in_batches(one, one.split.test, size)
+        steps.train(given)
+        steps.test(given)
+        steps.predict(images for images, _ in given)
+    assert traced == {"train_step": 1, "test_step": 1, "predict_step": 1}
+
+
+def test_predictions_are_keras_own(trained: Training, digits16: Dataset) -> None:
+    rows = trained.split.test
+    found = trained.graph.steps.predict(images for images, _ in in_batches(trained, rows))
+    assert found.shape == (144, 2)
+    np.testing.assert_allclose(found, trained.model.predict(digits16.images[rows], verbose=0), atol=1e-6)
 
 
 def test_jax(digits8: Dataset, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from trainables.core import training as training_module
 from trainables.core.bases import opened
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.selection import best_epoch, without_gain
-from trainables.core.steps import train_steps
 from trainables.core.training import OutOfTime, Training, batches
 
 
@@ -98,7 +97,7 @@ def test_resume_is_exact_with_every_setting(digits16: Dataset, tmp_path: Path) -
     store.save(first.state(), first.history, 1)
     # In the middle of its third epoch, after two steps of three: weights, slots, generators and rate have moved on.
     steps = first._scheduled(3, batches(first.split.train, 64))
-    train_steps(first.model, [next(steps), next(steps)])
+    first.graph.steps.train([next(steps), next(steps)])
 
     stored = store.load_newest()
     assert stored
@@ -154,7 +153,7 @@ def test_resume_is_exact_on_a_base(digits8: Dataset, base_file: str, tmp_path: P
     store = CheckpointStore(str(tmp_path / "trial"))
     store.save(first.state(), first.history, 1)
     # In the middle of its second epoch.
-    train_steps(first.model, [first.gather(first.split.train[:25])])
+    first.graph.steps.train([first.gather(first.split.train[:25])])
     stored = store.load_newest()
     assert stored
     resumed = start()

@@ -62,12 +62,12 @@ def training(dataset: Dataset, **settings: Any) -> Training:
 def trial_of(name: str, dataset: Dataset, base: keras.Model | None = None, **settings: Any) -> Training:
     """A trial of any experiment at its start, at the data set's size."""
     warm()
-    from trainables.core.bases import build_network
+    from trainables.core.bases import build_network, named_apart
     from trainables.core.training import Training, class_count
 
     trainable, final = get_trainable(name), settings.pop("final", False)
     config = trainable.config(size=dataset.images.shape[1], **settings)
-    network = build_network(trainable, config, class_count(config, dataset), base) if base else None
+    network = build_network(trainable, config, class_count(config, dataset), named_apart(base)) if base else None
     return Training(trainable, config, dataset, network, final=final)
 
 

@@ -54,7 +54,7 @@ def _source(task: dict[str, Any]) -> keras.Model:
 
         return load_model(task["model"])
     if "file" in task:
-        return keras.models.load_model(task["file"], compile=False)
+        return keras.models.load_model(task["file"], compile=False, safe_mode=True)
     size = max(task["size"], LEAST_SIZE.get(task["base"], 0))
     return network(task["base"], size, task.get("weights"))
 
@@ -82,14 +82,23 @@ def opened(config: TrainConfig, bases: Mapping[str, str]) -> keras.Model | None:
         return None
     from trainables.core.seeds import as_fresh
 
-    content = files.read(*files.resolve(bases[config.base])) if config.base in bases else None
+    content = _stored(bases[config.base]) if config.base in bases else None
     # Not from the seed itself, as the head's own are drawn from that. (A file does not hold the generators: Keras draws new ones while it loads.)
     as_fresh((config.seed + 1) % 2**32)
-    model = features(network(config.base, config.size, None)) if content is None else _loaded(content)
-    # Keras numbers the names of layers by process, so that a head's `dropout_5` may be the base's, too, and a model has each name once.
-    for operation in model.operations:
+    return named_apart(features(network(config.base, config.size, None)) if content is None else _loaded(content))
+
+
+def _stored(location: str) -> bytes:
+    patience = files.patience()
+    return files.read(*files.resolve(location, patience), patience)
+
+
+def named_apart(base: keras.Model) -> keras.Model:
+    """The same, with names of layers that no head's have: Keras numbers them by process, so that a head's `dropout_5` may be the base's, too, and a model
+    has each name once."""
+    for operation in base.operations:
         operation.name = f"base_{operation.name}"
-    return model
+    return base
 
 
 def _loaded(content: bytes) -> keras.Model:
@@ -98,7 +107,7 @@ def _loaded(content: bytes) -> keras.Model:
     with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
         path = Path(folder) / "base.keras"
         path.write_bytes(content)
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 # Trials on one base: each leaves half a MB of nodes in the graph of its layers.
@@ -153,4 +162,6 @@ def fetch_imagenet(names: list[str]) -> str | None:
 def _one_line(error: Exception) -> str:
     """Its text without Keras' colours, and what was handed to the layer that raised it."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("Arguments received by")[0]
-    return " ".join(text.split())
+    # What is left out tells how to have a file's code run, which nothing here does.
+    why, unsafe, _ = " ".join(text.split()).partition("If you trust the source")
+    return why.rstrip(" .") if unsafe else why

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class CheckpointStore:
     """The checkpoints in one folder of the run storage (a path or a URI)."""
 
     def __init__(self, folder: str) -> None:
-        self.system, self.folder = files.resolve(folder)
+        self.system, self.folder = files.resolve(folder, files.patience())
 
     def name(self, epoch: int) -> str:
         """File name of an epoch's checkpoint."""
@@ -38,31 +39,42 @@ class CheckpointStore:
         np.savez(buffer, allow_pickle=False, **arrays, **{HISTORY: np.frombuffer(json.dumps(history).encode(), np.uint8)})
         archive, epoch = buffer.getvalue(), history[-1]["epoch"]
         try:
-            files.write(
-                self.system, f"{self.folder}/{self.name(epoch)}", archive + hashlib.sha256(archive).digest(), files.PATIENCE_SECONDS
-            )
+            files.write(self.system, f"{self.folder}/{self.name(epoch)}", archive + hashlib.sha256(archive).digest(), files.patience())
             # Not counting later ones: they are torn, or this epoch would not have been trained again.
-            for old in [n for n in self.epochs() if n <= epoch and n not in kept][:-KEPT]:
-                self.system.delete_file(f"{self.folder}/{self.name(old)}")
+            old = [n for n in self.epochs() if n <= epoch and n not in kept][:-KEPT]
         except OSError as error:
             raise files.StorageLost(f"a checkpoint cannot be written ({files.reason(error)})") from error
+        for number in old:
+            # One too many harms nobody, and the next save tries again.
+            with suppress(OSError):
+                self.system.delete_file(f"{self.folder}/{self.name(number)}")
         return self.name(epoch)
 
     def epochs(self) -> list[int]:
         """Epochs there is a file of, ascending."""
-        matches = [re.fullmatch(r"epoch-(\d{6,})\.npz", name) for name in files.names(self.system, self.folder, files.PATIENCE_SECONDS)]
+        matches = [re.fullmatch(r"epoch-(\d{6,})\.npz", name) for name in files.names(self.system, self.folder, files.patience())]
         return sorted(int(match[1]) for match in matches if match)
 
     def load(self, epoch: int) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
         """(arrays, history) of that epoch; OSError or ValueError when the file is missing, torn or altered."""
         path = f"{self.folder}/{self.name(epoch)}"
-        content = files.read(self.system, path, files.PATIENCE_SECONDS)
+        content = files.read(self.system, path, files.patience())
         archive, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
         if hashlib.sha256(archive).digest() != digest:
             raise ValueError(f"a checkpoint must end in the SHA-256 of the rest, but {path} is torn or altered: use another epoch's")
-        with np.load(io.BytesIO(archive), allow_pickle=False) as opened:
-            arrays = {key: opened[key] for key in opened.files}
-        return arrays, json.loads(arrays.pop(HISTORY).tobytes())
+        try:
+            with np.load(io.BytesIO(archive), allow_pickle=False) as opened:
+                arrays = {key: opened[key] for key in opened.files}
+            history = json.loads(arrays.pop(HISTORY).tobytes())
+            last = history[-1]["epoch"]
+        except ValueError:
+            raise
+        except Exception as error:
+            # Anybody can sign: zipfile, zlib and NumPy raise a dozen others, MemoryError for an array that claims to be of terabytes.
+            raise ValueError(f"a checkpoint must hold arrays and a history, but {path} does not ({error}): use another epoch's") from error
+        if last != epoch:
+            raise ValueError(f"a checkpoint must be of the epoch in its name, but {path} is of {last!r}: use another epoch's")
+        return arrays, history
 
     def load_newest(self, before: int | None = None) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:
         """The newest that reads whole, of an epoch `before` that one: a torn one falls back to the one before. None when there is none."""

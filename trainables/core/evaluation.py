@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
 
     from data_prep import Dataset
     from trainables.core.inputs import FeatureCache
+    from trainables.core.steps import Steps
 
 AVERAGES = ("micro", "macro", "weighted")
 TOP = 5
+# They are kept in the journal and the results: 24 x 12 kB at most, were they noise.
+MOST_MISTAKES = 24
+THUMBNAIL = 64  # px
 
 
 def load_model(stored: dict[str, Any], base: KeptBase | None = None) -> keras.Model:
@@ -55,7 +61,8 @@ def evaluate(task: dict[str, Any], cache: FeatureCache | None = None, base: Kept
     `base`: see `load_model`.
 
     Gives `splits` (train, validation, test: loss in nats, accuracy, top5_accuracy, images), `test_averages` (micro, macro, weighted: precision,
-    recall, f1), `classes` (of the test split: class, name, precision, recall, f1, support) and `layers` (see `architecture.layers`). The training
+    recall, f1), `classes` (of the test split: class, name, precision, recall, f1, support), `confusion` (of the test split: class, predicted class,
+    images, for each pair that occurs), `mistakes` (see `mistakes`) and `layers` (see `architecture.layers`). The training
     images are those that were trained on (`data_fraction`), measured as validation ones are: without dropout and augmentation."""
     claim(task["cpus"], task["gpus"])
     config = get_trainable(task["trainable"]).config(**task["config"])
@@ -69,7 +76,12 @@ def evaluate(task: dict[str, Any], cache: FeatureCache | None = None, base: Kept
     for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
         probabilities = read(name, part)
         splits[name] = measure(probabilities, dataset.labels[part])
-    return {"splits": splits, **_class_report(probabilities, dataset, rows.test, task["class_count"]), "layers": layers(model)}
+    return {
+        "splits": splits,
+        **_class_report(probabilities, dataset, rows.test, task["class_count"]),
+        "mistakes": mistakes(probabilities, dataset, rows.test),
+        "layers": layers(model),
+    }
 
 
 def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset, cache: FeatureCache | None) -> None:
@@ -95,30 +107,32 @@ def _reader(
 ) -> Callable[[str, np.ndarray], np.ndarray]:
     """What gives the class probabilities of rows of a part of the split: of stored features where the trial was trained on these."""
     from trainables.core.inputs import stored_inputs, usable_cut
+    from trainables.core.steps import Steps
 
     found = usable_cut(model, config, cache)
     stored = stored_inputs(found, config, dataset, cache)
+    whole, tail = Steps(model), Steps(found.tail if found else model)
 
     def read(part: str, rows: np.ndarray) -> np.ndarray:
         if found is None or stored is None:
-            return predict(model, dataset.images.__getitem__, rows)
+            return predict(whole, dataset.images.__getitem__, rows)
         try:
             stored.want(part)
             while stored.missing:
                 stored.prepare()
         except OSError:
             # No room for them: the whole network needs none.
-            return predict(model, dataset.images.__getitem__, rows)
-        return predict(found.tail, lambda some: stored.gather(some, (part,)), rows)
+            return predict(whole, dataset.images.__getitem__, rows)
+        return predict(tail, lambda some: stored.gather(some, (part,)), rows)
 
     return read
 
 
-def predict(model: keras.Model, gather: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+def predict(steps: Steps, gather: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
     """Class probabilities (N x classes, float32) of what `gather` gives for these rows."""
     from trainables.core.training import EVALUATION_BATCH, batches
 
-    return np.concatenate([model.predict_on_batch(gather(part)) for part in batches(rows, EVALUATION_BATCH)])
+    return steps.predict(map(gather, batches(rows, EVALUATION_BATCH)))
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
@@ -137,7 +151,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | 
 
 
 def _class_report(probabilities: np.ndarray, dataset: Dataset, rows: np.ndarray, classes: int) -> dict[str, Any]:
-    from sklearn.metrics import precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     truth, predicted, indices = dataset.labels[rows], probabilities.argmax(axis=1), list(range(classes))
     # A class that is never predicted has precision 0, as in scikit-learn's own report.
@@ -145,6 +159,7 @@ def _class_report(probabilities: np.ndarray, dataset: Dataset, rows: np.ndarray,
         average: precision_recall_fscore_support(truth, predicted, labels=indices, average=average, zero_division=0)[:3]
         for average in AVERAGES
     }
+    confusion = confusion_matrix(truth, predicted, labels=indices)
     each = zip(*precision_recall_fscore_support(truth, predicted, labels=indices, zero_division=0), strict=True)
     return {
         "test_averages": {
@@ -154,4 +169,34 @@ def _class_report(probabilities: np.ndarray, dataset: Dataset, rows: np.ndarray,
             {"class": n, "name": dataset.classes[n], "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
             for n, (p, r, f, s) in enumerate(each)
         ],
+        "confusion": [[int(n), int(m), int(confusion[n, m])] for n, m in np.argwhere(confusion)],
     }
+
+
+def mistakes(probabilities: np.ndarray, dataset: Dataset, rows: np.ndarray) -> list[dict[str, Any]]:
+    """The images of these rows that a wrong class was the surest of, the surest first, MOST_MISTAKES at most: `image` (its row of the data set), `class`,
+    `predicted`, their probabilities `own` and `probability`, and `png`: the image as base64, its sides at most THUMBNAIL px."""
+    labels, predicted = dataset.labels[rows], probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    # Equally sure ones in the order of the data set: again is the same.
+    surest = wrong[np.lexsort((rows[wrong], -probabilities[wrong, predicted[wrong]]))][:MOST_MISTAKES]
+    return [
+        {
+            "image": int(rows[n]),
+            "class": int(labels[n]),
+            "predicted": int(predicted[n]),
+            "own": float(probabilities[n, labels[n]]),
+            "probability": float(probabilities[n, predicted[n]]),
+            "png": _thumbnail(dataset.images[rows[n]]),
+        }
+        for n in surest
+    ]
+
+
+def _thumbnail(image: np.ndarray) -> str:
+    from PIL import Image
+
+    picture, file = Image.fromarray(np.asarray(image)), io.BytesIO()
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    picture.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()

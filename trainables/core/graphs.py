@@ -19,6 +19,7 @@ from trainables.core.architecture import graph_of
 from trainables.core.config import TrainConfig
 from trainables.core.recipe import begin, compile_model, vary
 from trainables.core.rewire import through
+from trainables.core.steps import Steps
 
 ROOM = 4
 
@@ -30,10 +31,9 @@ class Graphs:
         self.room = room
         self.kept: OrderedDict[str, Graph] = OrderedDict()
 
-    def take(self, network: keras.Model, state: list[Any], config: TrainConfig, first_batch: int) -> Graph:
-        """The graph for this network (not compiled; its weights and random states are the trial's) as a fresh one would be. `state`: see `Graph`.
-        `first_batch`: images in the first training step, whose number a program is made for."""
-        key = _key(network, config, first_batch)
+    def take(self, network: keras.Model, state: list[Any], config: TrainConfig) -> Graph:
+        """The graph for this network (not compiled; its weights and random states are the trial's) as a fresh one would be. `state`: see `Graph`."""
+        key = _key(network, config)
         graph = self.kept.pop(key, None) if key else None
         if graph is None:
             graph = Graph(network, config)
@@ -54,6 +54,7 @@ class Graph:
         self.general = all(id(layer) in self.rates for layer in plain._flatten_layers() if _is_dropout(layer))
         compile_model(self.model, config)
         vary(self.model.optimizer)
+        self.steps = Steps(self.model)
         self.state: list[Any] = []
 
     def become(self, network: keras.Model, state: list[Any], config: TrainConfig) -> None:
@@ -146,7 +147,7 @@ def _leaves(model: keras.Model) -> Iterator[Any]:
                 yield leaf
 
 
-def _key(network: keras.Model, config: TrainConfig, first_batch: int) -> str | None:
+def _key(network: keras.Model, config: TrainConfig) -> str | None:
     """Equal for two networks that one graph serves; None where that cannot be told."""
     architecture = general_config(network)
     if architecture is None:
@@ -159,7 +160,7 @@ def _key(network: keras.Model, config: TrainConfig, first_batch: int) -> str | N
         for variable in layer.variables
     ]
     shapes = [(tuple(variable.shape), variable.dtype, variable.trainable) for variable in network.weights]
-    recipe = (config.optimizer, config.weight_decay > 0, config.label_smoothing, config.batch_size, first_batch)
+    recipe = (config.optimizer, config.weight_decay > 0, config.label_smoothing)
     return json.dumps([architecture, constants, shapes, recipe], default=str)
 
 

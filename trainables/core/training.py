@@ -20,7 +20,7 @@ from trainables.core.graphs import Graphs
 from trainables.core.inputs import FeatureCache, StoredInputs, stored_inputs, usable_cut, views_of
 from trainables.core.recipe import plain_loss, plain_variables
 from trainables.core.schedule import rate
-from trainables.core.steps import Batch, test_steps, train_steps
+from trainables.core.steps import Batch
 from trainables.core.trainable import Trainable
 
 Arrays = dict[str, np.ndarray]
@@ -70,7 +70,7 @@ class Training:
         trained = found.tail if found else augmented(self.network, config.augmentation)
         own = set(map(id, self.network.variables))
         state = [*changing_variables(self.network, trainable), *(variable for variable in trained.variables if id(variable) not in own)]
-        self.graph = (graphs or Graphs()).take(trained, state, config, first_batch=min(config.batch_size, len(self.rows)))
+        self.graph = (graphs or Graphs()).take(trained, state, config)
         self.model = self.graph.model
         self.history: list[dict[str, Any]] = []
         self.deadline = math.inf
@@ -118,7 +118,7 @@ class Training:
         """Mean loss and accuracy of one pass over these rows, in the order that (seed, epoch) gives: equal after a resume."""
         order = np.random.default_rng((self.config.seed, epoch)).permutation(rows)
         parts = batches(order, self.config.batch_size)
-        return train_steps(self.model, self._scheduled(epoch, parts))
+        return self.graph.steps.train(self._scheduled(epoch, parts))
 
     def _scheduled(self, epoch: int, parts: list[np.ndarray]) -> Iterator[Batch]:
         """The batches, each after its learning rate was set."""
@@ -129,7 +129,7 @@ class Training:
             yield self.gather(part, epoch)
 
     def _validate(self) -> dict[str, float]:
-        return test_steps(self.model, map(self.gather, batches(self.split.validation, EVALUATION_BATCH)))
+        return self.graph.steps.test(map(self.gather, batches(self.split.validation, EVALUATION_BATCH)))
 
     def gather(self, rows: np.ndarray, epoch: int | None = None) -> Batch:
         """What the model reads for these rows, in memory (images: uint8, N x H x W x 3; or features), and their labels (int32, N); of rows for training

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from data_prep import Dataset, open_dataset
+from data_prep import Dataset
 from trainables.core.bases import KeptBase
 from trainables.core.checkpoint import CheckpointStore
+from trainables.core.datasets import at_hand
 from trainables.core.devices import claim, name_of_device
 from trainables.core.evaluation import evaluate
 from trainables.core.features import feature_folder
@@ -40,6 +41,14 @@ STAGE_SECONDS = 2.0
 MOST_GROWTH_BYTES = 3 * 10**9
 
 
+class Retires(Exception):
+    """The trials of this process have left so much in its memory that a fresh one should take this trial, which has not begun."""
+
+
+class NodeLeaving(Exception):
+    """This machine is being taken away (a spot notice, `ray drain-node`): the trial goes on elsewhere, from the checkpoint that it has."""
+
+
 @dataclass
 class Shared:
     """What a worker's trials share."""
@@ -53,7 +62,8 @@ class Worker(tune.Trainable):
     """Trains trials and measures stored models. Its configuration: `task` (TRAIN; or EVALUATE: then what `evaluate` takes), `trial` (index), `config`
     (the trainable's settings), `reported` (epochs that the journal has), `checkpoints` (its folder, or URI), `prefixes` (epochs at which other trials
     of the same training end), `final` (it trains on validation, too), `deadline` (Unix time, s, after which it stops within an epoch, or None); and of
-    the run: `trainable`, `dataset_folder`, `bases` (see `bases.opened`), `cache_bytes` (of stored features), `cpus`, `gpus`.
+    the run: `trainable`, `dataset_folder` (copied from `dataset_place` on the storage where it is not there), `bases` (see `bases.opened`), `cache_bytes`
+    (of stored features), `cpus`, `gpus`.
 
     It keeps what later trials share: the compiled networks and the stored features of the last ones."""
 
@@ -78,7 +88,10 @@ class Worker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One epoch, or the report of one that was checkpointed but perhaps never reported; or a part of a stage before the first: `stage` (features),
         `images_done`, `images_total`, `seconds` that it took. `failed`: why no worker can train this trial; `out_of_time`: the run's budget ended before
-        the epoch did; `lost`: why the storage cannot be used. Of EVALUATE: `evaluation`, what `evaluate` gives, as JSON."""
+        the epoch did; `lost`: why the storage cannot be used. Of EVALUATE: `evaluation`, what `evaluate` gives, as JSON. NodeLeaving where the machine
+        is being drained: what was trained is reported, and this process is given nothing more."""
+        if drained():
+            raise NodeLeaving(f"{platform.node()} is being taken away")
         try:
             return self._step()
         except StorageLost as error:
@@ -89,7 +102,7 @@ class Worker(tune.Trainable):
         from trainables.core.training import OutOfTime
 
         if self.task["task"] == EVALUATE:
-            shared = self._shared(open_dataset(Path(self.task["dataset_folder"])))
+            shared = self._shared(self._dataset())
             # As text: Tune takes a dictionary apart.
             return {"evaluation": json.dumps(evaluate(self.task, shared.cache, shared.base))}
         try:
@@ -136,7 +149,7 @@ class Worker(tune.Trainable):
 
         trainable = get_trainable(self.task["trainable"])
         config = trainable.config(**self.task["config"])
-        dataset = open_dataset(Path(self.task["dataset_folder"]))
+        dataset = self._dataset()
         shared = self._shared(dataset)
         # The network of the trial before refers to itself: else it would stay for many trials.
         gc.collect()
@@ -159,6 +172,9 @@ class Worker(tune.Trainable):
         self.training = training
         return training
 
+    def _dataset(self) -> Dataset:
+        return at_hand(Path(self.task["dataset_folder"]), self.task.get("dataset_place"))
+
     def _shared(self, dataset: Dataset) -> Shared:
         from trainables.core.graphs import Graphs
         from trainables.core.inputs import FeatureCache
@@ -170,13 +186,13 @@ class Worker(tune.Trainable):
         return self.shared
 
     def _retire_if_grown(self) -> None:
-        """RuntimeError when trials have left so much behind that a fresh process should take this one: Tune starts one."""
+        """Retires: Tune ends the process, and the trial is given to another."""
         self.served += 1
         if self.served == 2:
             self.first_bytes = resident_bytes()
         now = resident_bytes()
         if self.first_bytes is not None and now is not None and (grown := now - self.first_bytes) > MOST_GROWTH_BYTES:
-            raise RuntimeError(f"the worker retires: {self.served - 1} trials have left {grown / 1e9:.1f} GB in its memory")
+            raise Retires(f"{self.served - 1} trials have left {grown / 1e9:.1f} GB in the memory of this worker")
 
     def _train(self, training: Training) -> None:
         metrics = training.run_epoch()
@@ -206,6 +222,15 @@ def failure(error: Exception, shared_gpu: bool = False) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error):
         return f"out of memory: {' '.join(str(error).split())[:200]}; a smaller batch_size, or more memory a trial, may help"
     return None
+
+
+def drained() -> bool:
+    """Whether the machine of this worker takes no more work: it is about to go."""
+    import ray
+    from ray._private.state import state
+
+    # Of a worker of Ray's alone; asked between two epochs, for less than a millisecond.
+    return ray.is_initialized() and ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
 
 
 def resident_bytes() -> int | None:

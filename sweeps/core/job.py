@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sweeps.core.bases import base_files, stored_model
 from sweeps.core.decide import Decisions
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
-from sweeps.core.storage import RunStorage
+from sweeps.core.storage import RunStorage, dataset_place
 from trainables.core.features import CACHE_BYTES
 from trainables.core.trainable import EVALUATE, TRAIN
 
@@ -38,13 +39,18 @@ class Job:
         """What has happened."""
         return self.decisions.state
 
+    @property
+    def dataset(self) -> dict[str, str]:
+        """Where a worker has the data set, and where on the storage it is copied from where that may be on another machine."""
+        return {"dataset_folder": self.dataset_folder, "dataset_place": dataset_place(self.storage.root, Path(self.dataset_folder).name)}
+
     def training(self, trial: Trial) -> dict[str, Any]:
         """A worker's configuration (see `trainables.core.worker`); `run` is for the session itself."""
         return {
             "run": self.run,
             "task": TRAIN,
             "trainable": self.spec.sweep.trainable,
-            "dataset_folder": self.dataset_folder,
+            **self.dataset,
             "cache_bytes": self.cache_bytes,
             "bases": base_files(self.spec, self.storage),
             "trial": trial.index,
@@ -63,5 +69,5 @@ class Job:
 
     def evaluation(self, trial: Trial) -> dict[str, Any]:
         """A worker's configuration to measure a trial's best model."""
-        data = {"dataset_folder": self.dataset_folder, "cache_bytes": self.cache_bytes}
+        data = {**self.dataset, "cache_bytes": self.cache_bytes}
         return {"run": self.run, "task": EVALUATE, "trial": trial.index, **stored_model(self.spec, self.storage, trial), **data}

@@ -116,7 +116,13 @@ def given_settings(options: RunOptions) -> dict[str, Any]:
 
 def check_options(options: RunOptions) -> None:
     """BadInput for an option that no run can have."""
-    for option, given in (("--storage", options.storage), ("--run-name", options.run_name), ("--address", options.address)):
+    for option, given in (
+        ("--data", options.data),
+        ("--storage", options.storage),
+        ("--run-name", options.run_name),
+        ("--address", options.address),
+        ("--cache-size", options.cache_size),
+    ):
         if given == "":
             raise BadInput(f"{option} is given a value or left out, but got '': do one of these")
     if options.samples is not None and options.samples < 1:
@@ -133,6 +139,16 @@ def check_options(options: RunOptions) -> None:
         )
 
 
+class _Plain(yaml.SafeLoader):
+    """Without aliases: a few dozen bytes of them stand for a list of billions, which a refusal would write out."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """YAMLError for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     """`("depth=3", "dropout=0.1")` as a dictionary of values typed as YAML types them."""
     settings: dict[str, Any] = {}
@@ -141,8 +157,8 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
         if not (key and equals and value):
             raise BadInput(f"--set takes key=value, but got {pair!r}: write for example --set depth=3")
         try:
-            settings[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
+            settings[key] = yaml.load(value, _Plain)  # noqa: S506 - a SafeLoader
+        except (yaml.YAMLError, ValueError, RecursionError):
             settings[key] = value
     return settings
 
@@ -150,7 +166,7 @@ def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 def parse_duration(text: str) -> float:
     """Seconds of `90s`, `20m`, `3h` or `1.5d`."""
     match = DURATION.fullmatch(text)
-    if not match or float(match[1]) == 0:
+    if not match or float(match[1]) == 0 or not math.isfinite(float(match[1]) * UNIT_SECONDS[match[2]]):
         raise BadInput(f"a time budget is a number above 0 and a unit (s, m, h or d), but got {text!r}: write for example 3h")
     return float(match[1]) * UNIT_SECONDS[match[2]]
 
@@ -158,7 +174,7 @@ def parse_duration(text: str) -> float:
 def parse_size(text: str) -> int:
     """Bytes of `500MB`, `20GB` or `1.5TB`; 0: `0GB`."""
     match = SIZE.fullmatch(text)
-    if not match:
+    if not match or not math.isfinite(float(match[1]) * UNIT_BYTES[match[2]]):
         raise BadInput(f"--cache-size is a number and a unit (MB, GB or TB), but got {text!r}: write for example 20GB")
     return int(float(match[1]) * UNIT_BYTES[match[2]])
 
@@ -173,17 +189,17 @@ def notes(resolved: Resolved, options: RunOptions) -> list[str]:
     return []
 
 
-def check_resources(options: RunOptions) -> None:
+def check_resources(cpus: int, gpus: float | None, address: str | None) -> None:
     """BadInput when a trial can never be placed on this machine. On a cluster its nodes are asked when the run starts."""
-    if options.cpus < 1:
-        raise BadInput(f"--cpus is a number of cores a trial, at least 1, but got {options.cpus}: give another")
-    gpus = options.gpus or 0
+    if cpus < 1:
+        raise BadInput(f"--cpus is a number of cores a trial, at least 1, but got {cpus}: give another")
+    gpus = gpus or 0
     if not math.isfinite(gpus) or gpus < 0 or (gpus > 1 and gpus != int(gpus)):
         raise BadInput(f"--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got {gpus:g}: give another")
     cores = os.cpu_count() or 1
-    if options.address is None and options.cpus > cores:
-        raise BadInput(f"a trial runs on one machine, but --cpus {options.cpus} is more than the {cores} cores of this one: lower --cpus")
-    if options.address is None and gpus > local_gpus():
+    if address is None and cpus > cores:
+        raise BadInput(f"a trial runs on one machine, but --cpus {cpus} is more than the {cores} cores of this one: lower --cpus")
+    if address is None and gpus > local_gpus():
         raise BadInput(f"a trial runs on one machine, but --gpus {gpus:g} is more than the {local_gpus()} GPUs of this one: lower --gpus")
 
 

@@ -5,17 +5,21 @@ A new section is a function here that reads rows, and a template that shows them
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from data_prep import BadInput
-from sweeps.core.best import COLUMNS, FOOT, all_rows, best_models_table, count, exported_runs, facts, part
+from sweeps.core.best import COLUMNS, FOOT, NONE, all_rows, best_models_table, count, exported_runs, facts, part
+from sweeps.core.charts import Charts, charts, packed_confusion, packed_study
 from sweeps.core.parquet import write_text
 from sweeps.core.picture import picture
+from sweeps.core.screen import duration
 from sweeps.core.study_table import FOOT as STUDY_FOOT
 from sweeps.core.study_table import WIDE, studies, study_rows
-from sweeps.core.tables import AVERAGES, CLASS_REPORTS, LAYERS, SCORES, SPLITS
+from sweeps.core.tables import AVERAGES, CLASS_REPORTS, CONFUSIONS, LAYERS, MISTAKES, SCORES, SPLITS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 REPORT: Final = "report.html"
 TEMPLATES: Final = Path(__file__).with_name("templates")
+MOST_PAIRS: Final = 20
 # Of the best models' columns, what a page has room for; the sections have the rest.
 BEST: Final = (
     "run",
@@ -55,7 +60,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's section: its rows in the tables. `best` is None before its first result; `classes` and `layers` are empty before the evaluation."""
+    """A run's section: its rows in the tables. `best` is None before its first result; `classes`, `layers`, `confusions` and `mistakes` are empty before
+    the evaluation; `versions`: package -> version; `charts`: what is drawn, None where no trial is."""
 
     anchor: str
     sweep: str
@@ -64,11 +70,28 @@ class Run:
     best: Row | None
     classes: list[Row]
     layers: list[Row]
+    confusions: list[Row]
+    mistakes: list[Row]
+    versions: dict[str, str]
+    charts: Charts | None
 
     @property
     def facts(self) -> list[tuple[str, str]]:
         """(word, text)."""
-        return facts(self.best) if self.best else []
+        return [*facts(self.best), *_provenance(self.best, self.versions)] if self.best else []
+
+    @property
+    def confused(self) -> str:
+        """What the confusion matrix draws (see `charts.packed_confusion`)."""
+        return packed_confusion(self.confusions, [row["class_name"] for row in sorted(self.classes, key=lambda row: row["class_index"])])
+
+    @property
+    def pairs(self) -> list[Row]:
+        """The classes that are most often taken for another, with the `part` of the class that is; MOST_PAIRS at most."""
+        support = {row["class_index"]: row["support"] for row in self.classes}
+        wrong = [row for row in self.confusions if row["class_index"] != row["predicted_index"] and row["class_index"] in support]
+        wrong.sort(key=lambda row: (-row["images"], row["class_index"], row["predicted_index"]))
+        return [{**row, "part": row["images"] / support[row["class_index"]]} for row in wrong[:MOST_PAIRS]]
 
     @property
     def picture(self) -> Markup | None:
@@ -99,7 +122,7 @@ def write_report(results: Path, out: Path) -> int:
 
 def _runs(results: Path) -> list[Run]:
     best = {(row["sweep"], row["run"]): row for row in best_models_table(results)}
-    classes, layers = all_rows(results, CLASS_REPORTS), all_rows(results, LAYERS)
+    classes, layers, confusions, mistakes = (all_rows(results, table) for table in (CLASS_REPORTS, LAYERS, CONFUSIONS, MISTAKES))
     return [
         Run(
             anchor=f"run-{number}",
@@ -109,6 +132,16 @@ def _runs(results: Path) -> list[Run]:
             best=best.get((sweep, run)),
             classes=classes.get((sweep, run), []),
             layers=layers.get((sweep, run), []),
+            confusions=confusions.get((sweep, run), []),
+            mistakes=mistakes.get((sweep, run), []),
+            charts=charts(
+                results,
+                f"sweep={quote(sweep, safe='')}",
+                f"run={quote(run, safe='')}",
+                spec.get("sweep", {}).get("space", {}),
+                (best.get((sweep, run)) or {}).get("trial_id"),
+            ),
+            versions=spec.get("versions") or {},
         )
         for number, ((sweep, run), spec) in enumerate(exported_runs(results).items(), 1)
     ]
@@ -116,11 +149,12 @@ def _runs(results: Path) -> list[Run]:
 
 def _page(results: Path, runs: list[Run]) -> str:
     import jinja2
+    from markupsafe import Markup
 
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters.update(part=part, count=count, code=_code)
+    made.filters.update(part=part, count=count, code=_code, base64=lambda content: b64encode(content).decode())
     best = [run.best for run in runs if run.best]
     return made.get_template("report.html").render(
         best_models=Table([*BEST], [[COLUMNS[title](row) for title in BEST] for row in best]),
@@ -128,15 +162,27 @@ def _page(results: Path, runs: list[Run]) -> str:
         # By name: a cell that names a run leads to its section.
         anchors={run.run: run.anchor for run in runs},
         studies={
-            study: Table([*WIDE], [[show(row) for show in WIDE.values()] for row in study_rows(results, study)])
+            study: {"table": Table([*WIDE], [[show(row) for show in WIDE.values()] for row in rows]), "packed": packed_study(rows)}
             for study in studies(results)
+            for rows in [study_rows(results, study)]
         },
         study_foot=STUDY_FOOT,
         runs=runs,
+        # Not a template: its braces are its own.
+        library=Markup((TEMPLATES / "echarts.min.js").read_text(encoding="utf-8")),
         splits=SPLITS,
         scores=SCORES,
         averages=AVERAGES,
     )
+
+
+def _provenance(best: Row, versions: dict[str, str]) -> list[tuple[str, str]]:
+    told = ", ".join(f"{package} {version}" for package, version in versions.items())
+    return [
+        ("time", f"{duration(best['train_seconds'] or 0)} for this trial, {duration(best['run_seconds'] or 0)} for the run"),
+        ("commit", best["git_commit"] or NONE),
+        *([("versions", told)] if told else []),
+    ]
 
 
 def _is_number(cell: str) -> bool:

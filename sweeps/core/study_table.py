@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from sweeps.core import published
 from sweeps.core.best import NONE, best_models_table, exported_runs, written
+from sweeps.core.fit import Column, Fitted, say
 from trainables.core.pretrained import LEAST_SIZE
 
 Row = dict[str, Any]
@@ -86,6 +86,8 @@ NARROW: dict[str, Callable[[Row], str]] = {
     "parameters": lambda row: _count(row, "parameters"),
     "published": _published,
 }
+# Left out first where there is no room for all.
+GIVE = {"train": 2, "parameters": 1}
 WIDE: dict[str, Callable[[Row], str]] = {
     "experiment": _name,
     "settings": _settings,
@@ -121,10 +123,9 @@ def studies_markdown(results: Path) -> str:
 
 def show_study(results: Path, study: str, console: Console) -> None:
     """The table on the screen."""
-    table = Table(title=f"Study {study}", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in NARROW:
-        table.add_column(name, justify="left" if name == "part" else "right", no_wrap=True)
+    say(console, f"Study {study}", style="bold")
+    table = Fitted([Column(name, give=GIVE.get(name, 0), right=name != "part") for name in NARROW])
     for row in study_rows(results, study):
-        table.add_row(*(show(row) for show in NARROW.values()))
+        table.add(*(show(row) for show in NARROW.values()))
     console.print(table)
-    console.print(FOOT, soft_wrap=True)
+    say(console, FOOT)

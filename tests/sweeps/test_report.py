@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ from data_prep import BadInput
 from sweeps.core.report import write_report
 from sweeps.core.results import export
 from sweeps.core.study_table import WIDE, study_rows
-from sweeps.core.tables import AVERAGES, BEST_MODELS, CLASS_REPORTS, LAYERS, SCORES, SPLITS
+from sweeps.core.tables import AVERAGES, BEST_MODELS, CLASS_REPORTS, CONFUSIONS, LAYERS, MISTAKES, SCORES, SPLITS
 from tests.sweeps.conftest import Sweeps
-from tests.sweeps.runs import JOURNAL, RUN, evaluated, evaluation, spec, state
+from tests.sweeps.runs import JOURNAL, PIXEL, RUN, T0, end, evaluated, evaluation, result, spec, start, state, suggest
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 Table = list[list[str]]
@@ -41,14 +43,14 @@ class Page(HTMLParser):
             self.section = given["id"] or ""
         for found in (self.tables, self.exact):
             tables = found.setdefault(self.section, [])
-            if tag == "table":
+            if tag == "table" and "trials" not in (given.get("class") or ""):  # that one a script fills
                 tables.append([])
             elif tag == "tr":
                 tables[-1].append([])
             elif tag in ("td", "th"):
                 tables[-1][-1].append("")
         self.in_cell = self.in_cell or tag in ("td", "th")
-        if tag == "data":
+        if tag == "data" and self.in_cell:
             self.exact[self.section][-1][-1][-1] = given["value"] or ""
 
     def handle_endtag(self, tag: str) -> None:
@@ -95,7 +97,7 @@ def with_odd_figures(classes: int = 10) -> dict[str, Any]:
 def test_every_figure_is_the_parquets(results: Path, classes: int) -> None:
     export(spec(), state(with_odd_figures(classes)), results)
     made = page(results)
-    figures, averages, each, layers = made.exact["run-1"]
+    figures, averages, each, pairs, layers = made.exact["run-1"]
     (best,) = read(results, BEST_MODELS)
     assert figures[1:] == [
         [split, *(str(best[f"{prefix}_{name}"]) for name in ("images", "accuracy", "top5_accuracy", "loss"))]
@@ -105,10 +107,10 @@ def test_every_figure_is_the_parquets(results: Path, classes: int) -> None:
         [average, *(str(best[f"test_{score}_{average}"]) for score in SCORES), str(best["test_images"])] for average in AVERAGES
     ]
     names = ("class_name", *SCORES, "support")
-    assert each == [
-        ["class", "precision", "recall", "F1", "support"],
-        *([str(row[n]) for n in names] for row in read(results, CLASS_REPORTS)),
-    ]
+    rows = sorted(read(results, CLASS_REPORTS), key=lambda row: row["f1"])
+    assert each == [["class", "precision", "recall", "F1", "support"], *([str(row[n]) for n in names] for row in rows)]
+    (wrong,) = (row for row in read(results, CONFUSIONS) if row["class_index"] != row["predicted_index"])
+    assert pairs[1:] == [[wrong["class_name"], wrong["predicted_name"], str(wrong["images"]), f"{30 / 59:.4f}"]]
     assert len(each) == 1 + classes
     columns = ("number", "name", "kind", "output_shape", "parameters", "trainable_parameters", "inputs")
     assert layers[1:] == [[str(row[name]) for name in columns] for row in read(results, LAYERS)]
@@ -119,7 +121,7 @@ def test_figures_as_they_are_shown(results: Path) -> None:
     shown = page(results).tables["run-1"]
     assert shown[0][3] == ["test", "540", "0.3000", "0.8235", "0.4286"]
     assert shown[1][1] == ["micro", "0.0769", "0.0526", "0.0435", "540"]
-    assert shown[3][3] == ["3", "first", "Conv2D", "8 x 8 x 16", "2,320", "2,320", "stem"]
+    assert shown[4][3] == ["3", "first", "Conv2D", "8 x 8 x 16", "2,320", "2,320", "stem"]
 
 
 def test_the_table_of_best_models(results: Path) -> None:
@@ -159,6 +161,67 @@ def test_the_picture_is_in_it(results: Path) -> None:
     assert len(list(ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}rect"))) == 7
 
 
+def test_where_the_best_model_comes_from(results: Path) -> None:
+    export(spec(versions={"keras": "3.15.1", "ray": "2.60.0"}), evaluated(), results)
+    told = page(results).text["run-1"]
+    assert re.search(r"time\s*12 s for this trial, 1 min 20 s for the run\s*commit\s*0{40}\s*versions\s*keras 3.15.1, ray 2.60.0", told)
+
+
+def searched(trials: int, accuracy: Callable[[float], float]) -> list[dict[str, Any]]:
+    """The journal of a search whose outcome goes by dropout alone."""
+    rows: list[dict[str, Any]] = [{"kind": "session", "time": T0}]
+    for trial in range(1, trials + 1):
+        rows += [suggest(trial, trial, dropout=trial / 100, depth=1 + trial % 2), start(trial, trial)]
+        rows += [result(trial, 1, trial, accuracy(trial / 100)), end(trial, trial)]
+    return rows
+
+
+def test_what_decided(results: Path) -> None:
+    export(spec(), state(rows=searched(40, lambda dropout: 1 - dropout)), results)
+    made = page(results)
+    settings = made.tables["run-1"][1]
+    assert [row[0] for row in settings] == ["setting", "dropout", "depth"]
+    assert float(settings[1][1]) > 1
+    assert float(settings[2][1]) < 0.1
+    assert "from the settings of 40 trials" in made.text["run-1"]
+    assert "Of trials that it has not seen it explains 0.9" in made.text["run-1"]
+
+
+def test_nothing_decided(results: Path) -> None:
+    export(spec(), state(rows=searched(40, lambda dropout: (dropout * 7919) % 1)), results)
+    assert "it explains next to nothing" in page(results).text["run-1"]
+
+
+def test_few_trials_tell_nothing_of_importance(results: Path) -> None:
+    export(spec(), state(rows=searched(9, lambda dropout: 1 - dropout)), results)
+    assert "What decided" not in page(results).html
+
+
+def test_what_it_gets_wrong(results: Path) -> None:
+    export(spec(), evaluated(), results)
+    made = page(results)
+    (row,) = read(results, MISTAKES)
+    assert f"data:image/png;base64,{b64encode(row['png']).decode()}" in made.html
+    caption = "8 0.9900is 9 0.0100"
+    assert caption in made.text["run-1"]
+    assert made.tables["run-1"][3][1] == ["9", "8", "30", "0.5556"]
+
+
+def test_a_model_that_is_never_wrong(results: Path) -> None:
+    made = evaluation(2, 2, 160) | {"confusion": [[n, n, 54] for n in range(10)], "mistakes": []}
+    export(spec(), state(made), results)
+    found = page(results)
+    assert found.tables["run-1"][3][1] == ["none is taken for another"]
+    assert "Wrong, and sure of it" not in found.html
+
+
+def test_a_journal_from_before_there_was_a_confusion_matrix(results: Path) -> None:
+    made = {name: value for name, value in evaluation(2, 2, 160).items() if name not in ("confusion", "mistakes")}
+    export(spec(), state(made), results)
+    assert "What is taken for what" not in page(results).html
+    assert read(results, CONFUSIONS) == read(results, MISTAKES) == []
+
+
 def test_layers_without_a_graph(results: Path) -> None:
     made = evaluation(2, 2, 160)
     made["layers"] = [{**row, "inputs": [], "output_shape": None} for row in made["layers"]]
@@ -166,7 +229,7 @@ def test_layers_without_a_graph(results: Path) -> None:
     found = page(results)
     assert "<svg" not in found.html
     assert "No picture: this model does not tell which layer reads which." in found.text["run-1"]
-    assert found.tables["run-1"][3][3][3] == "-"
+    assert found.tables["run-1"][4][3][3] == "-"
 
 
 def test_runs_without_figures(results: Path) -> None:
@@ -181,15 +244,19 @@ def test_runs_without_figures(results: Path) -> None:
 
 def test_it_needs_no_network_and_names_are_text(results: Path) -> None:
     made = evaluation(2, 2, 160)
-    made["classes"][0]["name"] = "<script>alert(1)</script>"
+    made["classes"][0] |= {"name": "<script>alert(1)</script>", "f1": 0.0}
     made["layers"][0]["name"] = '"><img>'
     export(spec(), state(made), results)
     found = page(results)
     assert "<script>alert" not in found.html
-    assert "<img" not in found.html
     assert found.tables["run-1"][2][1][0] == "<script>alert(1)</script>"
-    without_namespace = found.html.replace('xmlns="http://www.w3.org/2000/svg"', "")
-    assert not re.search(r"https?:|//[a-z]|\bsrc=|<link|@import|url\(", re.sub(r"(?m)^ *// .*$", "", without_namespace))
+    assert "default-src 'none'" in found.html, "the browser itself refuses any request"
+    own = re.sub(r'<script (id="library"|type="text/plain")[^>]*>.*?</script>', "", found.html, flags=re.DOTALL)
+    assert '"><img>' not in own
+    assert re.findall(r'<img src="(.*?)"', own) == [f"data:image/png;base64,{PIXEL}"]
+    without_namespace = own.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    without_pictures = re.sub(r'src="data:image/png;base64,[^"]*"', "", without_namespace)
+    assert not re.search(r"https?:|//[a-z]|\bsrc=|<link|@import|url\(", re.sub(r"(?m)^ *// .*$", "", without_pictures))
     assert "prefers-color-scheme: dark" in found.html
 
 

@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
+from collections.abc import Mapping
 from statistics import fmean
 from types import TracebackType
+from typing import Any, Final
 
+import psutil
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from sweeps.core.events import Events
+from sweeps.core.fit import Column, Fitted, say, sparkline
+from sweeps.core.fit import line as fitted
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.propose import trial_count
 from sweeps.core.spec import RunSpec
 from sweeps.core.standing import finished, total_trials
-from sweeps.core.state import Row, RunState, Trial
+from sweeps.core.state import RunState, Trial
 
-ROWS = 12
-POLL_SECONDS = 0.5
+ROWS: Final = 12
+# Above the table, and its own head; a terminal of fewer lines shows fewer trials.
+HEAD_ROWS: Final = 9
+POLL_SECONDS: Final = 0.5
+# Often enough to be alive, seldom enough to be read.
+REFRESHES_PER_SECOND: Final = 2
+BAR: Final = 30
+CURVE: Final = 16
+# Of the trials at work, those that a run's row in a study names.
+NAMED: Final = 3
 
 
 class Screen:
     """Shows runs, of which a study has several, while they work. `with Screen(...):` around the session."""
 
-    def __init__(self, jobs: list[Job], console: Console) -> None:
+    def __init__(self, jobs: list[Job], console: Console, events: Events | None = None) -> None:
         self.runs = [(job.spec, job.decisions.journal) for job in jobs]
         self.console = console
+        self.events = events
+        # A dumb terminal (an editor's, TERM=dumb) cannot go back: it gets lines.
+        shown = console.is_terminal and not console.is_dumb_terminal and not console.quiet
         self.live = (
-            Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+            Live(get_renderable=self._render, console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True) if shown else None
         )
         self.stop = threading.Event()
         self.lines = threading.Thread(target=self._print_lines, daemon=True)
@@ -48,22 +66,24 @@ class Screen:
             self.live.stop()
 
     def _render(self) -> RenderableType:
+        rows = max(1, min(ROWS, self.console.height - HEAD_ROWS))
         if len(self.runs) == 1:
             ((spec, journal),) = self.runs
             with journal.lock:
-                return Group(*overview(spec, journal.state, time.time()), trial_table(spec, journal.state, ROWS))
+                memory = memory_of_workers(journal.state)
+                return Group(*overview(spec, journal.state, time.time(), memory), "", trial_table(spec, journal.state, rows, memory))
         table, trials, total, epochs, elapsed = runs_table(), 0, 0, 0, 0.0
         for spec, journal in self.runs:
             with journal.lock:
                 state = journal.state
-                table.add_row(*summary(spec, state))
+                table.add(*summary(spec, state))
                 trials += sum(trial.end is not None for trial in state.trials.values())
                 total += total_trials(spec, state)
                 epochs += state.trained_epochs
                 elapsed = max(elapsed, state.elapsed_at(time.time()) if state.sessions else 0.0)
-        progress = Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("trials"))
-        progress.add_task(next((spec.study for spec, _ in self.runs if spec.study), ""), total=total, completed=trials)
-        return Group(progress, f"{epochs} epochs in {duration(elapsed)}", table)
+        name = next((spec.study for spec, _ in self.runs if spec.study), "")
+        head = bar(trials / total, f"{trials}/{total} trials")
+        return Group(fitted(name, "bold"), head, fitted(f"{epochs} epochs in {duration(elapsed)}"), "", table)
 
     def _print_lines(self) -> None:
         shown = {(spec.run, index) for spec, journal in self.runs for index, _ in _ended(journal)}
@@ -75,11 +95,13 @@ class Screen:
                 for index, trial in _ended(journal):
                     if (spec.run, index) not in shown:
                         shown.add((spec.run, index))
+                        if self.events:
+                            self.events.trial(spec, trial, searched(spec, trial))
                         # The live screen shows the others; what failed is to be read when it has gone, too.
                         if not self.live or trial.status == "failed":
-                            self.console.print(prefix + line(spec, trial), soft_wrap=True, highlight=False)
+                            say(self.console, prefix + line(spec, trial), indent=2)
                 for text in _announcements(journal, announced):
-                    self.console.print(prefix + text, soft_wrap=True, highlight=False)
+                    say(self.console, prefix + text, indent=2)
             if last:
                 return
 
@@ -98,22 +120,43 @@ def _announcements(journal: Journal, announced: set[int]) -> list[str]:
         return [announcement(trial, trials[trial.final_of]) for trial in new if trial.final_of]
 
 
-def runs_table() -> Table:
+def memory_of_workers(state: RunState) -> dict[int, int]:
+    """Trial -> bytes that its process has for itself, of those that work on this machine and have reported an epoch."""
+    found = {}
+    for trial in state.open_trials:
+        last: Mapping[str, Any] = trial.epochs.get(trial.last_epoch) or {}
+        if last.get("pid") is not None and last.get("node") == platform.node() and not last.get("of"):
+            try:
+                memory = psutil.Process(last["pid"]).memory_info()
+            except psutil.Error:
+                # It has ended since.
+                continue
+            # The images are mapped, and shared by all.
+            found[trial.index] = memory.rss - getattr(memory, "shared", 0)
+    return found
+
+
+def bar(part: float, text: str) -> RenderableType:
+    """How much is done, and in words."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_row(ProgressBar(total=1.0, completed=part, width=BAR, complete_style="cyan", finished_style="green"), fitted(text))
+    return grid
+
+
+def runs_table() -> Fitted:
     """A row a run: fill it with `summary`."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "trials", "running", "epochs", "best val"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "run" else "right")
-    return table
+    return Fitted([Column("run", right=False), Column("trials"), Column("running", give=1), Column("epochs", give=2), Column("best val")])
 
 
 def summary(spec: RunSpec, state: RunState) -> tuple[str, ...]:
     """Name, trials that have ended of all, trials at work, epochs trained, best validation accuracy."""
     ended = sum(trial.end is not None for trial in state.trials.values())
     running = [trial for trial in state.trials.values() if not trial.end]
-    at_work = ", ".join(f"{trial.last_epoch}/{trial.config['epochs']}" for trial in running)
+    at_work = [f"{trial.last_epoch}/{trial.config['epochs']}" for trial in running[:NAMED]]
+    more = [f"{len(running) - NAMED} more"] if len(running) > NAMED else []
     best = state.leader
     accuracy = f"{best.best['val_accuracy']:.4f}" if best and best.best else ""
-    return spec.part or spec.run, f"{ended}/{total_trials(spec, state)}", at_work, str(state.trained_epochs), accuracy
+    return spec.part or spec.run, f"{ended}/{total_trials(spec, state)}", ", ".join([*at_work, *more]), str(state.trained_epochs), accuracy
 
 
 def line(spec: RunSpec, trial: Trial) -> str:
@@ -163,20 +206,33 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def overview(spec: RunSpec, state: RunState, now: float | None = None) -> list[RenderableType]:
-    """Trials done of all, trials by state, best so far, speed and time left. `now` for a run that is working; None for one that may not be."""
+def overview(spec: RunSpec, state: RunState, now: float | None = None, memory: Mapping[int, int] | None = None) -> list[RenderableType]:
+    """Trials done of all and the time left, trials by state, best so far, speed, what is shared: no line is wider than the terminal. `now` for a run that is
+    working, `memory` of its trials (bytes); None for one that may not be."""
     total = len(state.trials) if _time_is_up(spec, state, now) else total_trials(spec, state)
     ended = sum(trial.end is not None for trial in state.trials.values())
-    progress = Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("trials"))
-    progress.add_task(spec.run, total=total, completed=ended)
+    left = seconds_left(spec, state, total, now)
+    done = ended / total if total else 1.0
+    if left is not None:
+        elapsed = state.elapsed_seconds if now is None else state.elapsed_at(now)
+        # A long training moves it, too.
+        done = elapsed / ((elapsed + left) or 1.0)
     states = ", ".join(f"{state.count(status)} {status}" for status in ("running", "completed", "stopped", "failed"))
-    parts: list[RenderableType] = [progress, f"{states}; {pace(spec, state, total, now)}"]
+    parts: list[RenderableType] = [
+        # Above the live screen stands the line that began the run.
+        *([fitted(spec.run, "bold")] if now is None else []),
+        bar(done, f"{ended}/{total} trials" + (f", {'about' if ended else 'at most'} {duration(left)} left" if left is not None else "")),
+        fitted(states),
+        fitted(pace(state, now, memory)),
+    ]
     best = state.leader
     if best and best.best:
-        parts.append(
-            f"best so far: val_accuracy {best.best['val_accuracy']:.4f} ({point(spec, best)}, epoch {best.best_epoch}, trial {best.trial_id})"
-        )
-    parts += [announcement(trial, state.trials[trial.final_of]) for trial in state.trials.values() if trial.final_of and not trial.end]
+        figure = f"best so far: val_accuracy {best.best['val_accuracy']:.4f} (epoch {best.best_epoch}, trial {best.trial_id})"
+        parts += [fitted(figure, "green"), fitted(f"  {point(spec, best)}", "green")]
+    if told := sharing(state):
+        parts.append(fitted(told))
+    fits = (trial for trial in state.trials.values() if trial.final_of and not trial.end)
+    parts += [fitted(announcement(trial, state.trials[trial.final_of])) for trial in fits if trial.final_of]
     return parts
 
 
@@ -186,29 +242,41 @@ def _time_is_up(spec: RunSpec, state: RunState, now: float | None) -> bool:
     return finished(spec, state) or (budget is not None and bool(state.trials) and elapsed >= budget)
 
 
-def pace(spec: RunSpec, state: RunState, total: int, now: float | None) -> str:
-    """Epochs trained, epochs per second and the time left, as far as they can be told."""
+def pace(state: RunState, now: float | None, memory: Mapping[int, int] | None = None) -> str:
+    """Epochs trained and epochs per second; of a run that works also the images per second and the memory of all that train now."""
     epochs = state.trained_epochs
     elapsed = state.elapsed_seconds if now is None else state.elapsed_at(now)
     if not epochs or not elapsed:
         return "starting" if now else "no epoch reported yet"
     text = f"{epochs} epochs in {duration(elapsed)}, {epochs / elapsed:.2f} epochs/s"
-    expected = _expected_epochs(spec, state, total)
-    if not expected:
-        return text
+    now_training = [trial.epochs[trial.last_epoch] for trial in state.open_trials if trial.epochs]
+    # Of a training that several trials share, once.
+    images = [row["images_per_second"] for row in now_training if not row.get("of")]
+    if now and images:
+        text += f", {sum(images):,.0f} images/s"
+    return f"{text}, {amount(sum(memory.values()))} in memory" if memory else text
+
+
+def seconds_left(spec: RunSpec, state: RunState, total: int, now: float | None) -> float | None:
+    """By the speed so far and what trials came to, at most while none has ended (see `_expected_epochs`); None before the first epoch and at the end."""
+    epochs = state.trained_epochs
+    elapsed = state.elapsed_seconds if now is None else state.elapsed_at(now)
+    expected = _expected_epochs(spec, state, total) if epochs and elapsed else None
+    if expected is None:
+        return None
     left = max(0, expected - epochs) * elapsed / epochs
-    if spec.time_budget_seconds is not None:
-        left = min(left, max(0, spec.time_budget_seconds - elapsed))
-    return f"{text}, about {duration(left)} left"
+    return left if spec.time_budget_seconds is None else min(left, max(0, spec.time_budget_seconds - elapsed))
 
 
 def _expected_epochs(spec: RunSpec, state: RunState, total: int) -> float | None:
     """To train in the whole run: a trial of the search has the mean of those that ended, a repeat all of its epochs; at least what is left of the trainings
-    that trials share. None while nothing tells, or nothing is left."""
+    that trials share. While none has ended, each has the most that those at work may have. None where nothing is left."""
     ended = [trial for trial in state.trials.values() if trial.end and trial.epochs]
     lengths = [len(trial.own_epochs) for trial in ended if trial.of_search]
-    if not lengths or len(ended) >= total or finished(spec, state):
+    if len(ended) >= total or finished(spec, state):
         return None
+    if not lengths:
+        return float(total * max((trial.config["epochs"] for trial in state.open_trials), default=0))
     count = trial_count(spec.sweep, spec.samples)
     longest: int = max(len(trial.own_epochs) for trial in ended)
     return max(count * sum(lengths) / len(lengths) + (total - count) * longest, state.trained_epochs + _left_of_shared(state))
@@ -227,7 +295,8 @@ def _left_of_shared(state: RunState) -> int:
 def sharing(state: RunState) -> str | None:
     """What trials had by one another's training."""
     shared, trained = state.shared_epochs, state.trained_epochs
-    return f"shared: {shared} of {shared + trained} epochs are of a training of several trials, and were trained once" if shared else None
+    saved = duration(state.shared_seconds)
+    return f"shared: {shared} of {shared + trained} epochs are of another trial's training, {saved} saved" if shared else None
 
 
 def account(state: RunState) -> str | None:
@@ -235,6 +304,8 @@ def account(state: RunState) -> str | None:
     trials, epochs = state.kept
     times = state.interruptions
     parts = [f"interrupted {times} time{'s' * (times > 1)}: {trials} trial{'s' * (trials != 1)} and {epochs} epochs kept"] if times else []
+    if moved := state.moved:
+        parts.append(f"{moved} time{'s' * (moved > 1)} a trial went on elsewhere, its machine lost or taken away")
     if again := state.repeated_epochs:
         parts.append(f"{again} epoch{'s' * (again > 1)} begun again, {duration(state.repeated_seconds)} of training at most")
     return "; ".join(parts) or None
@@ -255,16 +326,31 @@ def amount(count: float) -> str:
     return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
-def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
-    """The running trials first, then the best of the others."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    seed = ["seed"] if spec.seeds > 1 else []
+def trial_table(spec: RunSpec, state: RunState, rows: int, memory: Mapping[int, int] | None = None) -> Fitted:
+    """The running trials first, then the best of the others. The curve is of validation accuracy, from the lowest to the highest of all trials shown."""
     names = ["network", "params"] if spec.sweep.searcher == "autokeras" else list(spec.sweep.space)
-    for name in ("trial", *names, *seed, "status", "epoch", "train acc", "val acc", "best val"):
-        table.add_column(name, no_wrap=True, justify="left" if name in ("trial", "status") else "right")
-    for trial in sorted(state.trials.values(), key=_order)[:rows]:
-        last = trial.epochs.get(trial.last_epoch)
-        table.add_row(
+    seed = ["seed"] if spec.seeds > 1 else []
+    table = Fitted(
+        [
+            Column("trial", right=False),
+            *(Column(name, cut=True) for name in names),
+            *(Column(name) for name in seed),
+            Column("status", right=False),
+            Column("epoch"),
+            Column("train acc", give=4),
+            Column("val acc", give=2),
+            Column("best val"),
+            Column("curve", give=1, right=False),
+            Column("images/s", give=3),
+            Column("memory", give=5),
+        ]
+    )
+    trials = sorted(state.trials.values(), key=_order)[:rows]
+    curves = {trial.index: [row["val_accuracy"] for row in trial.epochs.values() if row["val_accuracy"] is not None] for trial in trials}
+    seen = [value for curve in curves.values() for value in curve]
+    for trial in trials:
+        last, own = trial.epochs.get(trial.last_epoch), (memory or {}).get(trial.index)
+        table.add(
             trial.trial_id,
             *_cells(spec, trial),
             *(str(trial.config[key]) for key in seed),
@@ -273,6 +359,10 @@ def trial_table(spec: RunSpec, state: RunState, rows: int) -> Table:
             f"{last['train_accuracy']:.4f}" if last else "",
             _figure(last),
             _figure(trial.best),
+            sparkline(curves[trial.index], min(seen), max(seen), CURVE) if seen else "",
+            f"{last['images_per_second']:,.0f}" if last and not trial.end else "",
+            amount(own) if own is not None else "",
+            style="" if trial.end is None else "dim",
         )
     return table
 
@@ -295,7 +385,7 @@ def _cells(spec: RunSpec, trial: Trial) -> list[str]:
     return [str(own["network"]), f"{parameters / 1e6:.2f}M" if isinstance(parameters, int) else ""]
 
 
-def _figure(result: Row | None) -> str:
+def _figure(result: Mapping[str, Any] | None) -> str:
     """Validation accuracy; nothing where there is none: no epoch yet, or a final fit."""
     value = (result or {}).get("val_accuracy")
     return "" if value is None else f"{value:.4f}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import platform
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,13 +13,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from rich.console import Console
 
 from sweeps.core.decide import Decisions
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
-from sweeps.core.screen import POLL_SECONDS, Screen, announcement, line, overview, summary, trial_table
+from sweeps.core.screen import (
+    POLL_SECONDS,
+    Screen,
+    announcement,
+    line,
+    memory_of_workers,
+    overview,
+    pace,
+    seconds_left,
+    summary,
+    trial_table,
+)
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage
@@ -62,10 +77,10 @@ def test_a_study_is_a_row_a_run_and_its_sum(tmp_path: Path) -> None:
     # The base comes first, and is of no study.
     text = shown([job(tmp_path, "base-digits", None, 0), job(tmp_path, "one.cnn", "one", 8), job(tmp_path, "one.big", "one", 12)])
     lines = text.splitlines()
-    assert lines[0].startswith("one ")
-    assert lines[0].endswith("1/9 trials")
-    assert lines[1].startswith("6 epochs in ")
-    assert [line.split() for line in lines[2:]] == [
+    assert lines[0] == "one"
+    assert lines[1].endswith("  1/9 trials")
+    assert lines[2].startswith("6 epochs in ")
+    assert [line.split() for line in lines[4:]] == [
         ["run", "trials", "running", "epochs", "best", "val"],
         ["base-digits", "0/3", "0"],
         ["cnn", "0/3", "1/20,", "1/20", "2", "0.5000"],
@@ -75,8 +90,74 @@ def test_a_study_is_a_row_a_run_and_its_sum(tmp_path: Path) -> None:
 
 def test_one_run_is_shown_trial_by_trial(tmp_path: Path) -> None:
     text = shown([job(tmp_path, "one", None, 12)])
-    assert "1 running, 1 completed, 0 stopped, 0 failed; 4 epochs in " in text
+    assert "\n1 running, 1 completed, 0 stopped, 0 failed\n4 epochs in " in text
     assert "00002" in text
+
+
+def working(*more: runs.Row) -> RunState:
+    """Trial 4 is at its second epoch, in this process."""
+    here = {"pid": os.getpid(), "node": platform.node()}
+    return runs.state(runs.result(4, 1, 160, 0.3, **here), runs.result(4, 2, 170, 0.4, images_per_second=1234.5, **here), *more)
+
+
+def test_speed_and_memory_of_those_that_train() -> None:
+    state = working()
+    memory = memory_of_workers(state)
+    assert list(memory) == [4]
+    process = psutil.Process().memory_info()
+    assert memory[4] == pytest.approx(process.rss - process.shared, rel=0.1)
+    told = pace(state, runs.T0 + 180, {4: 1_500_000_000})
+    assert told == "8 epochs in 1 min 40 s, 0.08 epochs/s, 1,234 images/s, 1.5 GB in memory"
+    assert pace(state, None) == "8 epochs in 1 min 30 s, 0.09 epochs/s", "a run that may not be working has no such figures"
+
+
+def test_time_left() -> None:
+    """At most, as long as no trial has ended: 2 epochs of 9 x 20 took 20 s. Then by what trials came to."""
+    spec = runs.spec(samples=9)
+    first = runs.state(rows=runs.JOURNAL[:7])
+    assert seconds_left(spec, runs.state(rows=runs.JOURNAL[:3]), 9, runs.T0 + 5) is None, "no epoch yet"
+    assert seconds_left(spec, first, 9, runs.T0 + 20) == pytest.approx((9 * 20 - 2) * 20 / 2)
+    assert head(spec, first, runs.T0 + 20) == f"{'━' * 30}  0/9 trials, at most 29 min 40 s left"
+    later = runs.state(rows=runs.JOURNAL[:15])
+    assert head(spec, later, runs.T0 + 141) == f"{'━' * 30}  2/9 trials, about 3 min 34 s left"
+    assert head(runs.spec(samples=9, time_budget_seconds=100.0), later, runs.T0 + 141).endswith("2/9 trials, about 39 s left")
+
+
+def head(spec: RunSpec, state: RunState, now: float) -> str:
+    """The bar and what stands at its right."""
+    out = io.StringIO()
+    # Without colours a bar is drawn as far as it goes.
+    Console(file=out, width=80, force_terminal=True, color_system="standard").print(overview(spec, state, now)[0])
+    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).rstrip().replace("╸", "━").replace("╺", "━")
+
+
+@pytest.mark.parametrize("changes", [{"pid": 2**22 + 1}, {"node": "elsewhere"}, {"of": 1}], ids=["ended", "elsewhere", "shared"])
+def test_memory_that_is_not_known_or_another_trials(changes: dict[str, Any]) -> None:
+    last = runs.result(4, 3, 180, 0.5, **{"pid": os.getpid(), "node": platform.node(), **changes})
+    assert memory_of_workers(working(last)) == {}
+
+
+def test_a_wide_terminal_shows_more_of_a_trial() -> None:
+    out = io.StringIO()
+    Console(file=out, width=160).print(trial_table(runs.spec(), working(), 2, {4: 900_000_000}))
+    assert [text.rstrip() for text in out.getvalue().splitlines()] == [
+        "trial  dropout  depth  status   epoch  train acc  val acc  best val  curve  images/s  memory",
+        "00004      0.1      2  running   2/20     0.5000   0.4000    0.4000  ▁▃        1,234  900 MB",
+        "00002      0.3      1  stopped   3/20     0.5000   0.6500    0.7000  ▅██",
+    ]
+
+
+def test_of_many_trials_at_work_a_study_names_three() -> None:
+    more = [row for trial in range(5, 9) for row in (runs.suggest(trial, 160 + trial), runs.start(trial, 160 + trial))]
+    assert summary(runs.spec(), runs.state(*more))[2] == "0/20, 0/20, 0/20, 2 more"
+
+
+def test_a_low_terminal_shows_fewer_trials(tmp_path: Path) -> None:
+    for height, trials in ((24, 4), (11, 2), (5, 1)):
+        console = Console(file=io.StringIO(), width=80, height=height)
+        out = io.StringIO()
+        Console(file=out, width=80).print(Screen([job(tmp_path / str(height), "one", None, 20)], console)._render())
+        assert len(re.findall(r"^0000\d ", out.getvalue(), re.MULTILINE)) == trials
 
 
 def test_a_terminal_shows_it_live(tmp_path: Path) -> None:
@@ -86,13 +167,23 @@ def test_a_terminal_shows_it_live(tmp_path: Path) -> None:
     assert "00001" in out.getvalue()
 
 
+def test_a_dumb_terminal_gets_lines(tmp_path: Path) -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, _environ={"TERM": "dumb"})
+    made = job(tmp_path, "one", None, 8)
+    with Screen([made], console):
+        for row in runs.JOURNAL[8:12]:
+            made.decisions.journal.append(**{key: value for key, value in row.items() if key != "time"})
+    assert out.getvalue() == "trial 00001 completed: dropout=0.1 depth=2: val_accuracy 0.6000 at epoch 2, 3 of\n  20 epochs\n", "80 columns"
+
+
 def test_the_table_of_autokeras_fits_80_columns() -> None:
     state = runs.state(rows=runs.autokeras_journal())
     assert table_of(runs.autokeras(), state) == [
-        "trial   network  params  status      epoch  train acc  val acc  best val",
-        "00004  residual  24.11M  final fit     1/2     0.5000",
-        "00001  residual  24.11M  completed  3/1000     0.5000   0.6000    0.7000",
-        "00003     plain   0.11M  stopped    1/1000     0.5000   0.4000    0.4000",
+        "trial   network  params  status      epoch  val acc  best val  curve  images/s",
+        "00004  residual  24.11M  final fit     1/2                                 300",
+        "00001  residual  24.11M  completed  3/1000   0.6000    0.7000  ▃█▆",
+        "00003     plain   0.11M  stopped    1/1000   0.4000    0.4000  ▁",
         "00002     plain          failed     0/1000",
     ]
 
@@ -100,7 +191,7 @@ def test_the_table_of_autokeras_fits_80_columns() -> None:
 def test_it_fits_with_seeds_and_many_epochs_too() -> None:
     rows = [*runs.autokeras_journal()[:5], runs.result(1, 999, 40, 0.6)]
     _, row = table_of(runs.autokeras(seeds=3), runs.state(rows=rows))
-    assert row == "00001  residual  24.11M     7  running  999/1000     0.5000   0.6000    0.7000"
+    assert row == "00001  residual  24.11M     7  running  999/1000   0.6000    0.7000  ▁█▅▅"
 
 
 def test_a_final_fit_in_the_table_of_another_sweep() -> None:
@@ -136,8 +227,8 @@ def test_the_best_so_far_is_the_one_with_a_validation_figure() -> None:
     for more in ([], [runs.fitted(2, 60), runs.end(4, 61)]):
         state = runs.state(*more, rows=runs.autokeras_journal())
         parts = [str(part) for part in overview(runs.autokeras(), state, runs.T0 + 100)]
-        text = "best so far: val_accuracy 0.7000 (network=residual parameters=24105960 optimizer=adam_weight_decay learning_rate=0.0003, epoch 2, trial 00001)"
-        assert text in parts
+        figure = parts.index("best so far: val_accuracy 0.7000 (epoch 2, trial 00001)")
+        assert parts[figure + 1] == "  network=residual parameters=24105960 optimizer=adam_weight_decay learning_rate=0.0003"
         assert any(part.startswith("final fit of trial 00001") for part in parts) == (not more), "while it runs"
         assert summary(runs.autokeras(), state)[-1] == "0.7000"
 

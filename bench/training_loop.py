@@ -36,15 +36,15 @@ def main() -> None:
     config = trainable.config(batch_size=options.batch)
     training = Training(trainable, config, prepare("fashion-mnist", size=config.size, root=Path("data")))
     rows = training.split.train[: options.images]
+    program = training.graph.steps._program("train_step")
     batch = tuple(array.copy() for array in training.gather(rows[: options.batch]))
-    training.model.make_train_function()
 
     def loop() -> None:
         training.train(1, rows)
 
     def step() -> None:
         for _ in range(options.images // options.batch):
-            outputs = training.model.train_function(iter([batch]))
+            outputs = program(batch)
         float(outputs["loss"])
 
     loop()

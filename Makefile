@@ -3,16 +3,20 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: sweep test test-kill soak test-jax check bench clean
+.PHONY: sweep test test-kill test-cluster soak test-jax check audit bench clean
 
 sweep: $(READY)  ## the dropout sweep on the digits inside scikit-learn, then the best-model table
 	$(BIN)/sweeps run dropout --data digits
 
-test: $(READY)  ## all tests but those that kill
-	$(BIN)/python -m pytest $(if $(CI),-q) -m "not kill"
+# Two at a time, each a file: most wait for processes that start, or trace on one core.
+test: $(READY)  ## all tests but those that kill and those of a cluster
+	$(BIN)/python -m pytest $(if $(CI),-q) -n 2 --dist loadfile --no-loadscope-reorder -m "not kill and not cluster"
 
 test-kill: $(READY)  ## real runs whose processes are killed, then resumed: minutes
 	$(BIN)/python -m pytest $(if $(CI),-q) -m kill
+
+test-cluster: $(READY)  ## as root: a real `ray up` on machines made of namespaces, Ray's autoscaler against what plays AWS: minutes
+	$(BIN)/python -m pytest $(if $(CI),-q) -m cluster
 
 soak: $(READY)  ## ten minutes of runs whose processes are killed at random, each compared with a calm one
 	$(BIN)/python -m tests.sweeps.soak
@@ -27,6 +31,11 @@ check: $(READY)  ## style, format and types
 	$(BIN)/ruff check $(if $(CI),--quiet) .
 	$(BIN)/ruff format $(if $(CI),--quiet) --check .
 	$(BIN)/mypy
+
+audit: $(READY)  ## known holes of every pinned dependency, which are looked up in a network
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: $(READY)  ## comparisons with what a user would write otherwise; byte code is cached as on any user's machine
 	set -e; for script in bench/*.py; do env -u PYTHONDONTWRITEBYTECODE $(BIN)/python "$$script"; done

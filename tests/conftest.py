@@ -6,6 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that of two at a time none is left alone at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "sweeps")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> Iterator[None]:
     """Ctrl-C works, in this process and those that it starts, also where a shell started the tests in the background and so made them ignore it."""

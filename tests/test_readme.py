@@ -25,11 +25,11 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("results")
-def test_the_cookbook() -> None:
-    code = README.partition("### Cookbook")[2].partition("```python\n")[2].partition("```")[0]
+def test_the_notebook() -> None:
+    code = README.partition("### In a notebook")[2].partition("```python\n")[2].partition("```")[0]
     names: dict[str, object] = {}
     steps = [step for step in re.split(r"\n\n(?=#)", code) if step.strip()]
-    assert len(steps) >= 6
+    assert len(steps) >= 4
     for step in steps:
         *before, last = step.strip().splitlines()
         exec("\n".join(before), names)
@@ -49,6 +49,38 @@ def test_duckdb() -> None:
 def test_the_reference_study_is_what_its_results_say() -> None:
     script = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "readme_table.py"))
     assert script["with_table"](README) == README, "run `python docs/readme_table.py`"
+
+
+def test_the_cookbook_shows_what_its_code_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten questions, each answered twice and equally, on the results in the repository."""
+    root = Path(__file__).parents[1]
+    monkeypatch.chdir(root)
+    page = (root / "docs" / "cookbook.md").read_text()
+    questions = re.split(r"^## ", page, flags=re.MULTILINE)[1:-1]
+    assert len(questions) == 10
+    for question in questions:
+        assert re.findall(r"```(\w+)", question) == ["python", "sql", "text"], question
+    with_answers = runpy.run_path(str(root / "docs" / "cookbook_answers.py"))["with_answers"]
+    assert with_answers(page) == page, "run `python docs/cookbook_answers.py`"
+    with pytest.raises(ValueError, match="both answers to a question are equal, but pandas says"):
+        with_answers(page.replace("order by params_depth", "order by params_depth desc"))
+
+
+def test_what_there_is_to_read_is_linked() -> None:
+    root = Path(__file__).parents[1]
+    links = set(re.findall(r"\]\((?!http)([^)#]+)\)", README))
+    assert {*(f"docs/{path.name}" for path in (root / "docs").glob("*.md")), "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions"} <= links
+    assert [link for link in links if not (root / link).exists()] == []
+
+
+def test_pictures_are_there_and_small() -> None:
+    """And ask the network for nothing."""
+    root = Path(__file__).parents[1]
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert "docs/terminal.svg" in pictures
+    for picture in pictures:
+        assert (root / picture).stat().st_size < 500_000
+    assert not re.search(r"url\(['\"]?http|@import|href=['\"]http", (root / "docs" / "terminal.svg").read_text())
 
 
 def test_its_sweeps_are_there() -> None:

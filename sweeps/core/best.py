@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from data_prep import BadInput
+from sweeps.core.fit import say
 from sweeps.core.parquet import read_table
 from sweeps.core.published import data_of
 from sweeps.core.tables import BEST_MODELS, PARAMS, SPLITS, columns
@@ -28,7 +28,7 @@ RUN_JSON = "run.json"
 
 def exported_runs(results: Path) -> dict[tuple[str, str], Row]:
     """(sweep, run) -> its run.json, of all runs in the results."""
-    return {_sweep_and_run(path): read_json(path) for path in sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}"))}
+    return {sweep_and_run(path): read_json(path) for path in sorted((results / RUNS).glob(f"sweep=*/run=*/{RUN_JSON}"))}
 
 
 def all_rows(results: Path, table: str) -> dict[tuple[str, str], list[Row]]:
@@ -37,11 +37,12 @@ def all_rows(results: Path, table: str) -> dict[tuple[str, str], list[Row]]:
     # Files of an older version lack columns until the next export.
     nothing = dict.fromkeys(column.name for column in columns()[table])
     for path in sorted((results / table).glob("sweep=*/run=*/*.parquet")):
-        found.setdefault(_sweep_and_run(path), []).extend({**nothing, **row} for row in read_table(path).to_pylist())
+        found.setdefault(sweep_and_run(path), []).extend({**nothing, **row} for row in read_table(path).to_pylist())
     return found
 
 
-def _sweep_and_run(path: Path) -> tuple[str, str]:
+def sweep_and_run(path: Path) -> tuple[str, str]:
+    """Of a file `.../sweep=<sweep>/run=<run>/<name>`."""
     sweep, run = (unquote(part.partition("=")[2]) for part in path.parts[-3:-1])
     return sweep, run
 
@@ -59,18 +60,44 @@ def best_models_table(results: Path) -> list[Row]:
 def _settings(spec: Row, row: Row) -> Row:
     sweep = spec.get("sweep", {})
     if sweep.get("searcher") == "autokeras":
-        found = json.loads(row["config_json"])["hyperparameters"]
-        return {name.removeprefix(f"{IMAGES}/").replace(f"{HEAD}/", "head/"): value for name, value in found.items()}
+        found = json.loads(row["config_json"] or "{}").get("hyperparameters") or {}
+        return {short_name(name): value for name, value in found.items()}
     return {name: row.get(PARAMS + name) for name in sweep.get("space", {})}
+
+
+def short_name(hyperparameter: str) -> str:
+    """Of AutoKeras, without the block that every network has."""
+    return hyperparameter.removeprefix(f"{IMAGES}/").replace(f"{HEAD}/", "head/")
 
 
 def read_json(file: Path) -> Row:
     """What a run.json says; nothing where it is missing or damaged: another run's export does not stop at it."""
     try:
         content = json.loads(file.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if _is_run(content) else {}
+
+
+def _is_run(content: Any) -> bool:
+    """Whether what is read of it, in the tables and studies, is of its type."""
+    if not isinstance(content, dict) or not isinstance(content.get("run", ""), str):
+        return False
+    sweep, bases = content.get("sweep", {}), content.get("bases", {})
+    if (
+        not isinstance(sweep, dict)
+        or not isinstance(bases, dict)
+        or not all(isinstance(sweep.get(key, {}), dict) for key in ("space", "fixed"))
+    ):
+        return False
+    if content.get("study") is None:
+        return True
+    whole = {"run", "sweep_name", "part", "part_number", "bases"} <= content.keys() and {"trainable", "fixed"} <= sweep.keys()
+    return whole and all(isinstance(base, dict) and {"source", "file"} <= base.keys() for base in bases.values()) and _is_part(content)
+
+
+def _is_part(content: Row) -> bool:
+    return isinstance(content["study"], str) and isinstance(content["part_number"], int)
 
 
 def best_models_markdown(results: Path) -> str:
@@ -121,7 +148,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "sweep": lambda row: row["sweep"],
     "run": lambda row: row["run"],
     "trainable": lambda row: f"{row['trainable']}{random_weights(row)}",
-    "dataset": lambda row: row["dataset"],
+    "dataset": lambda row: row["dataset"] or NONE,
     "settings searched": lambda row: written(row["settings"]),
     "train accuracy": lambda row: part(row["train_accuracy"]),
     "validation accuracy": lambda row: part(row["val_accuracy"]) + " (fitted)" * (row["fit_on"] == "train+validation"),
@@ -159,14 +186,15 @@ def show_best(results: Path, run: str, console: Console) -> None:
     if not own:
         console.print(f"{run}: no trial has a result yet", markup=False, highlight=False, soft_wrap=True)
     for row in own:
+        say(console, f"Best of {row['run']}: trial {row['trial_id']}, epoch {row['best_epoch']}", style="bold")
         console.print(_figures(row))
         for name, value in facts(row):
-            console.print(f"{name:<12}{value}", markup=False, highlight=False)
+            say(console, f"{name:<12}{value}", indent=12)
 
 
 def _figures(row: Row) -> Table:
     # One word each: every header fits 80 columns beside the others.
-    table = Table(title=Text(f"Best of {row['run']}: trial {row['trial_id']}, epoch {row['best_epoch']}"), title_justify="left")
+    table = Table()
     for header in ("split", "images", "accuracy", "top-5", "loss", "F1"):
         table.add_column(header, justify="left" if header == "split" else "right", no_wrap=True)
     for prefix, split in SPLITS.items():
@@ -188,7 +216,7 @@ def _on_base(row: Row) -> str:
 
 def _candidates(row: Row) -> int:
     """Trials that the best was chosen from: not the final fits, one a seed."""
-    return int(row["trials"]) - (row["seeds"] or 1) * bool(row["final_of"])
+    return int(row["trials"] or 0) - (row["seeds"] or 1) * bool(row["final_of"])
 
 
 def _chosen_by(row: Row) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,7 @@ from rich.table import Table
 
 from data_prep import BadInput, prepare, source_names
 from sweeps.core import verbs, work
+from sweeps.core.events import Events, as_json
 from sweeps.core.extend import Extension
 from sweeps.core.launch import RunOptions
 from sweeps.core.spec import CACHE_SIZE
@@ -27,8 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-# Text is text: an error may hold [brackets].
-console = Console(markup=False, highlight=False)
+# A pipe has no width: what reads it gets whole lines.
+PIPE_COLUMNS = 10_000
 # typer carries click inside and names only some of its exceptions.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
@@ -52,7 +55,18 @@ Parallel = Annotated[int | None, typer.Option(help="trials at a time, at most; d
 CacheSize = Annotated[
     str, typer.Option(help="disk that stored features of frozen layers may take beside the data sets, oldest out: 500MB, 20GB")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors; the exit code says how it ended")]
+Json = Annotated[
+    bool, typer.Option("--json", help="for scripts: a JSON object a line on standard output, for each trial and run that ends")
+]
+OneJson = Annotated[bool, typer.Option("--json", help="for scripts: JSON")]
 RunName = Annotated[str | None, typer.Option(help="name of the new run; default: sweep, data set and time")]
+
+
+def screen(quiet: bool = False) -> Console:
+    """Of standard output as it is now. Text is text: an error may hold [brackets]."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(markup=False, highlight=False, quiet=quiet, width=PIPE_COLUMNS if piped else None)
 
 
 @app.command("list")
@@ -63,10 +77,14 @@ def list_all() -> None:
         ("trainables", [(name, get_trainable(name).summary) for name in trainable_names()]),
         ("data sets", source_names()),
     ]
-    for title, entries in rows:
-        table = Table(box=None, title=title, title_justify="left", title_style="bold", show_header=False, pad_edge=False)
+    console = screen()
+    for place, (title, entries) in enumerate(rows):
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column()
         for name, summary in entries:
             table.add_row(name, summary)
+        console.print("\n" * bool(place) + title, style="bold")
         console.print(table)
 
 
@@ -78,6 +96,7 @@ def data(
     root: DataRoot = Path("data"),
 ) -> None:
     """Prepare a data set. Again: nothing to do."""
+    console = screen()
     dataset = prepare(name, size=size, root=root, source=source, console=console)
     skipped = f", {dataset.skipped} skipped" if dataset.skipped else ""
     console.print(
@@ -108,7 +127,7 @@ def plan(
 ) -> None:
     """What a run would do: its trials, what they share, the expected time. Starts nothing."""
     options = dict(locals())
-    verbs.plan(_options(options), console)
+    verbs.plan(_options(options), screen())
 
 
 @app.command()
@@ -131,10 +150,13 @@ def run(
     parallel: Parallel = None,
     cache_size: CacheSize = CACHE_SIZE,
     run_name: RunName = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Search, with live progress; then measure the best model, write the results and print the table."""
-    options = dict(locals())
-    _end(work.run(_options(options), console))
+    options = {name: value for name, value in locals().items() if name not in ("quiet", "json")}
+    events = Events(sys.stdout) if json else None
+    _end(work.run(_options(options), screen(quiet or json), events), events, results)
 
 
 def _options(given: dict[str, object]) -> RunOptions:
@@ -154,25 +176,48 @@ def resume(
         int | None, typer.Option(help="of a trial, at most: those that ended by their limit go on from their last checkpoint")
     ] = None,
     time_budget: Annotated[str | None, typer.Option(help="more than the run had, over all sessions: 5h; none: no limit")] = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Go on with a run or a study after any interruption. A finished one: says so, does nothing, unless it is given higher limits."""
     given = {"storage": storage, "results": results, "data_root": data_root, "address": address, "cache_size": cache_size}
     asked = Extension(samples=samples, epochs=epochs, time_budget=time_budget)
-    _end(work.resume(run, RunOptions(sweep="", **given), console, asked))  # type: ignore[arg-type]
+    events = Events(sys.stdout) if json else None
+    options = RunOptions(sweep="", **given)  # type: ignore[arg-type]
+    _end(work.resume(run, options, screen(quiet or json), asked, events), events, results)
 
 
 @app.command()
 def status(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="a run's name; none: all runs")] = None, storage: Storage = "runs"
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="a run's name; none: all runs")] = None,
+    storage: Storage = "runs",
+    json: OneJson = False,
 ) -> None:
     """Trials by state, the best so far, epochs per second, time left. Reads the storage only."""
-    verbs.status(run, storage, console)
+    if json:
+        print(as_json(verbs.standings(run, storage), indent=2))  # noqa: T201
+    else:
+        verbs.status(run, storage, screen())
 
 
 @app.command()
-def export(run: RunArgument, storage: Storage = "runs", results: Results = Path("results")) -> None:
+def export(
+    run: RunArgument,
+    storage: Storage = "runs",
+    results: Results = Path("results"),
+    to: Annotated[
+        verbs.Format, typer.Option(help="parquet; tensorboard: event files for `tensorboard --logdir`; mlflow: runs in a tracking store")
+    ] = "parquet",
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="of tensorboard a folder (tensorboard), of mlflow a tracking URI (MLFLOW_TRACKING_URI, or sqlite:///mlflow.db)",
+        ),
+    ] = None,
+) -> None:
     """Write a run's results as Parquet; also while it runs and after a crash."""
-    verbs.export(run, storage, results, console)
+    verbs.export(run, storage, results, screen(), verbs.Target(to, out))
 
 
 @app.command()
@@ -181,9 +226,12 @@ def best(
     save: Annotated[Path | None, typer.Option(metavar="MODEL.keras", help="store the best model in this file")] = None,
     storage: Storage = "runs",
     results: Results = Path("results"),
+    json: OneJson = False,
 ) -> None:
     """The best-model table of a run; --save stores the model for keras.models.load_model."""
-    verbs.best(run, save, storage, results, console)
+    rows = verbs.best(run, save, storage, results, screen(quiet=json))
+    if json:
+        print(as_json(rows, indent=2))  # noqa: T201
 
 
 @app.command()
@@ -192,16 +240,36 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="REPORT.html", help="the page; default: report.html in the results")] = None,
 ) -> None:
     """The report over all runs in the results: one page that needs no network."""
-    verbs.report(results, out, console)
+    verbs.report(results, out, screen())
 
 
-def _end(outcome: work.Outcome) -> None:
+@app.command()
+def doctor(
+    address: Address = None,
+    storage: Storage = "runs",
+    data_root: DataRoot = Path("data"),
+    cpus: Cpus = 1,
+    gpus: Gpus = None,
+    cluster: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="look at a cluster file instead, before `ray up`")] = None,
+) -> None:
+    """Look at every node: versions, storage, data, GPUs in Keras, memory a trial, clock, disk. A line each; exit code 1 where one fails."""
+    console = screen()
+    good = verbs.cluster_file(cluster, console) if cluster is not None else verbs.doctor(storage, data_root, address, cpus, gpus, console)
+    raise typer.Exit(0 if good else FAILED)
+
+
+def _end(outcome: work.Outcome, events: Events | None, results: Path) -> None:
+    if events:
+        events.done(outcome, str(results))
     code = {"done": 0, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
     raise typer.Exit(code)
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A folder's name need not be text, and what was done can be told all the same; standard error is like this from the start.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="sweeps", standalone_mode=False)
     except (BadInput, UsageError) as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -14,6 +15,10 @@ from data_prep import BadInput
 from sweeps.core.tables import ROW_OF, schema
 from trainables.core.files import sync_folder
 
+# Rows that are Python's before they are Arrow's.
+BATCH: Final = 10_000
+# Rows that are encoded at once.
+GROUP: Final = 100_000
 MOVE: Final = "give another --results folder, or move the old one away"
 
 
@@ -28,7 +33,10 @@ def table_files(results: Path) -> Iterator[tuple[Path, str]]:
 def check(path: Path, table: str) -> None:
     """BadInput when a file's columns are not those of this version, or fewer."""
     wanted = {field.name: field.type for field in schema(table)}
-    for field in _schema_of(path):
+    found = _schema_of(path)
+    if twice := [name for name in wanted if found.names.count(name) > 1]:
+        raise BadInput(f"results have each column once, but {path} has {twice[0]} {found.names.count(twice[0])} times: {MOVE}")
+    for field in found:
         if field.name not in wanted:
             raise BadInput(f"results have the columns of this version, but {path} has {field.name}, which it does not know: {MOVE}")
         if field.type != wanted[field.name]:
@@ -37,16 +45,24 @@ def check(path: Path, table: str) -> None:
 
 def read_table(path: Path) -> Any:
     """A file's own columns, without those of its path; BadInput when it is damaged."""
-    return _reading(path, lambda: pq.ParquetFile(path).read())
+    return _reading(path, lambda file: _validated(pq.ParquetFile(file).read()))
+
+
+def _validated(table: Any) -> Any:
+    # Arrow looks at a text's bytes when it is told to; Python would raise where it is shown.
+    table.validate(full=True)
+    return table
 
 
 def _schema_of(path: Path) -> Any:
-    return _reading(path, lambda: pq.read_schema(path))
+    return _reading(path, pq.read_schema)
 
 
-def _reading(path: Path, read: Callable[[], Any]) -> Any:
+def _reading(path: Path, read: Callable[[BinaryIO], Any]) -> Any:
     try:
-        return read()
+        # Opened here: Arrow takes no path that is not UTF-8.
+        with path.open("rb") as file:
+            return read(file)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         cure = "move it away, then `sweeps export` its run again"
@@ -61,27 +77,32 @@ def upgrade(results: Path) -> None:
         if not _schema_of(path).equals(schema(table)):
             behind.append((path, table))
     for path, table in behind:
-        write_table(path, _with_all_columns(read_table(path), schema(table)))
+        write_table(path, with_all_columns(read_table(path), schema(table)))
 
 
-def _with_all_columns(old: Any, wanted: Any) -> Any:
+def with_all_columns(old: Any, wanted: Any) -> Any:
+    """A table of an older version in the schema `wanted`; null where it lacks a column."""
     have = set(old.column_names)
     return pa.table([old[field.name] if field.name in have else pa.nulls(len(old), field.type) for field in wanted], schema=wanted)
 
 
-def as_table(table: str, found: list[dict[str, Any]]) -> Any:
+def as_table(table: str, found: Iterable[dict[str, Any]]) -> Any:
     """Rows as an Arrow table; what a row lacks is null."""
-    wanted = schema(table)
-    # Arrow would drop them without a word.
-    unknown = {name for row in found for name in row} - set(wanted.names)
-    if unknown:
-        raise ValueError(f"table {table} has no column {', '.join(sorted(unknown))}")
-    return pa.Table.from_pylist(found, schema=wanted)
+    wanted, found = schema(table), iter(found)
+    batches = []
+    while some := list(islice(found, BATCH)):
+        # Nobody would miss them otherwise.
+        if unknown := set().union(*some) - set(wanted.names):
+            raise ValueError(f"table {table} has no column {', '.join(sorted(unknown))}")
+        batches.append(
+            pa.RecordBatch.from_arrays([pa.array([row.get(field.name) for row in some], field.type) for field in wanted], schema=wanted)
+        )
+    return pa.Table.from_batches(batches, schema=wanted)
 
 
 def write_table(path: Path, table: Any) -> None:
     """Replace a Parquet file whole."""
-    _write(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    _write(path, lambda file: pq.write_table(table, file, compression="zstd", row_group_size=GROUP))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from data_prep import BadInput
 from sweeps.core.bases import is_trained, names
+from sweeps.core.fit import say
 from sweeps.core.forecast import feature_lines
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, notes
@@ -20,6 +21,10 @@ from sweeps.core.standing import repeat_count
 from sweeps.core.storage import RunStorage, run_names
 from sweeps.core.sweep import Sweep
 from trainables import TrainConfig
+from trainables.core import files
+
+# Where what is said of a thing begins.
+INDENT = 11
 
 
 def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tuple[int, int]:
@@ -45,7 +50,7 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tupl
         f"time       {_expected(resolved, options, epochs)}",
     ]
     for text in [*lines, *notes(resolved, options)]:
-        console.print(text, soft_wrap=True, highlight=False)
+        say(console, text, indent=INDENT if text[:INDENT].endswith(" ") else 2)
     return count + repeated, epochs.of_all
 
 
@@ -63,7 +68,8 @@ def _epochs(resolved: Resolved, count: int, repeated: int) -> Epochs:
     a_seed = repeat_count(count, 2)
     seeds = repeated // a_seed
     if sweep.searcher == "grid":
-        configs = [sweep.config(point, seed) for point in Grid(sweep).points[:count]]
+        grid = Grid(sweep)
+        configs = [sweep.config(grid.ask(trial), seed) for trial in range(1, count + 1)]
         each, trained = sorted((config.epochs for config in configs), reverse=True), _trained(configs)
     else:
         searched = sweep.space.get("epochs")
@@ -123,7 +129,8 @@ def _bases(resolved: Resolved) -> list[str]:
 def _first(resolved: Resolved, count: int) -> str:
     if not resolved.sweep.space:
         return ""
-    points = Grid(resolved.sweep).points[:count] if resolved.sweep.searcher == "grid" else list(resolved.sweep.known_points)[:count]
+    sweep = resolved.sweep
+    points = list(map(Grid(sweep).ask, range(1, count + 1))) if sweep.searcher == "grid" else list(sweep.known_points)[:count]
     return f", first {'; '.join(' '.join(f'{key}={value}' for key, value in point.items()) for point in points)}" if points else ""
 
 
@@ -179,7 +186,7 @@ def _expected(resolved: Resolved, options: RunOptions, epochs: Epochs) -> str:
             workers = min(state.sessions[-1]["workers"], epochs.trainings, resolved.parallel or epochs.trainings)
             at_most = min(mean * epochs.trained / workers, resolved.time_budget_seconds or math.inf)
             return f"at most about {duration(at_most)} of training on {workers} worker{'s' * (workers > 1)} ({mean:.2f} s an epoch, as measured in {name})"
-    return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {options.storage} yet"
+    return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {files.shown(options.storage)} yet"
 
 
 def _amount(sweep: Sweep, seed: int) -> tuple[Any, ...]:

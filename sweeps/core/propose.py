@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ class Proposer(Protocol):
         """The best validation accuracy of a trial that has ended; None when it has none."""
 
 
-def _values(distribution: Distribution) -> tuple[Any, ...]:
+def _values(distribution: Distribution) -> Sequence[Any]:
     assert isinstance(distribution, Choice | Integers), "Sweep.check refuses other grids"
     return distribution.values
 
@@ -40,20 +41,24 @@ def proposer(sweep: Sweep, seed: int) -> Proposer:
 def trial_count(sweep: Sweep, samples: int) -> int:
     """Trials that a run with so many samples has: a grid ends when it is through."""
     if sweep.searcher == "grid" or not sweep.searches:
-        return min(samples, len(Grid(sweep).points))
+        return min(samples, Grid(sweep).count)
     return samples
 
 
 class Grid:
-    """All combinations, the last key of the space fastest."""
+    """All combinations, the last key of the space fastest. None is made before it is asked for: three ranges may have billions."""
 
     def __init__(self, sweep: Sweep) -> None:
-        values = [list(_values(distribution)) for distribution in sweep.space.values()]
-        self.points = [dict(zip(sweep.space, combination, strict=True)) for combination in itertools.product(*values)]
+        self.values = {key: _values(distribution) for key, distribution in sweep.space.items()}
+        self.count = math.prod(len(values) for values in self.values.values())
 
     def ask(self, trial: int) -> Point:
         """The trial's combination."""
-        return self.points[trial - 1]
+        number, point = trial - 1, {}
+        for key, values in reversed(self.values.items()):
+            number, place = divmod(number, len(values))
+            point[key] = values[place]
+        return {key: point[key] for key in self.values}
 
     def tell(self, trial: int, accuracy: float | None) -> None:
         """A grid does not learn."""
@@ -81,7 +86,7 @@ def _draw(distribution: Distribution, generator: np.random.Generator) -> Any:
         return float(generator.uniform(distribution.low, distribution.high))
     if isinstance(distribution, LogUniform):
         return float(np.exp(generator.uniform(np.log(distribution.low), np.log(distribution.high))))
-    return distribution.values[generator.integers(len(distribution.values))]
+    return distribution.values[int(generator.integers(len(distribution.values)))]
 
 
 class AutoKeras:

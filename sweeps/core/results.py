@@ -14,6 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from data_prep import BadInput
 from sweeps.core import published
 from sweeps.core.best import RUN_JSON, RUNS, best_models_markdown, best_models_table, read_json, show_best
+from sweeps.core.journal import whole_rows
 from sweeps.core.parquet import MOVE, as_table, check, table_files, upgrade, write_table, write_text
 from sweeps.core.rows import rows, totals
 from sweeps.core.spec import RunSpec
@@ -43,8 +44,10 @@ def export(spec: RunSpec, state: RunState, results: Path) -> None:
     with _locked(results), _writable(results):
         _refuse_another(results, spec)
         upgrade(results)
-        for table, found in rows(spec, state).items():
-            write_table(run_folder(results, table, spec) / PARQUET, as_table(table, found))
+        with whole_rows(spec.run):
+            own = {table: as_table(table, found) for table, found in rows(spec, state).items()}
+        for table, made in own.items():
+            write_table(run_folder(results, table, spec) / PARQUET, made)
         folder = Path(spec.dataset_folder).name
         run = {**_without_paths(spec.model_dump(mode="json")), "dataset_folder": folder, "totals": totals(state)}
         write_text(run_folder(results, RUNS, spec) / RUN_JSON, json.dumps(run, indent=2) + "\n")

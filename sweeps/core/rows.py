@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import fmean, stdev
@@ -17,10 +18,12 @@ from sweeps.core.tables import (
     AVERAGES,
     BEST_MODELS,
     CLASS_REPORTS,
+    CONFUSIONS,
     EPOCHS,
     FIGURES,
     LAYERS,
     METRICS,
+    MISTAKES,
     PARAMS,
     SCORES,
     SPLITS,
@@ -33,16 +36,27 @@ from trainables.core.pretrained import LEAST_SIZE
 Row = dict[str, Any]
 
 
-def rows(spec: RunSpec, state: RunState) -> dict[str, list[Row]]:
-    """Table -> its rows of this run. A column that is not in a row is null."""
+def rows(spec: RunSpec, state: RunState) -> dict[str, Iterator[Row]]:
+    """Table -> its rows of this run, made as they are asked for. A column that is not in a row is null."""
     trials = [state.trials[index] for index in sorted(state.trials)]
     return {
-        TRIALS: [_trial(spec, state, trial) for trial in trials],
-        EPOCHS: [_epoch(state, trial, epoch) for trial in trials for epoch in sorted(trial.epochs)],
-        BEST_MODELS: list(_best_model(spec, state)),
-        CLASS_REPORTS: list(_class_report(state)),
-        LAYERS: list(_layers(state)),
+        TRIALS: (_trial(spec, state, trial) for trial in trials),
+        EPOCHS: (_epoch(state, trial, epoch) for trial in trials for epoch in sorted(trial.epochs)),
+        BEST_MODELS: _best_model(spec, state),
+        CLASS_REPORTS: _class_report(state),
+        LAYERS: _layers(state),
+        CONFUSIONS: _confusions(state),
+        MISTAKES: _mistakes(state),
     }
+
+
+def settings_of(trial: Mapping[str, Any]) -> Row:
+    """Of a row of `trials`: all that it was trained with, and none that is null; of a network that is searched its own hyper-parameters, too."""
+    config = json.loads(trial["config_json"])
+    settings = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    for own in config.values():
+        settings |= own if isinstance(own, dict) else {}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _what(spec: RunSpec, trial: Trial) -> Row:
@@ -69,17 +83,17 @@ def _of_best_epoch(trial: Trial) -> Row:
     }
 
 
-def _checkpoint(trial: Trial, best: Row) -> str | None:
+def _checkpoint(trial: Trial, best: Mapping[str, Any]) -> str | None:
     name: str | None = best.get("checkpoint")
     return name if name is None or trial.mate_of is None else f"../{trial.folder_id}/{name}"
 
 
-def _metrics(result: Row) -> Row:
+def _metrics(result: Mapping[str, Any]) -> Row:
     return {column.name: result.get(column.name) for column in METRICS}
 
 
 def _trial(spec: RunSpec, state: RunState, trial: Trial) -> Row:
-    last = trial.epochs.get(trial.last_epoch, {})
+    last: Mapping[str, Any] = trial.epochs.get(trial.last_epoch) or {}
     return {
         **_what(spec, trial),
         "status": trial.status,
@@ -130,16 +144,21 @@ def _images_per_second(trial: Trial) -> float | None:
     return len(speeds) / math.fsum(1 / speed for speed in speeds) if speeds else None
 
 
+# A long run has a million.
+COPIED = [*(column.name for column in METRICS), "learning_rate", "epoch_seconds", "images_per_second"]
+
+
 def _epoch(state: RunState, trial: Trial, epoch: int) -> Row:
     result = trial.epochs[epoch]
-    copied = {name: result.get(name) for name in ("learning_rate", "epoch_seconds", "images_per_second")}
     return {
         "trial_id": trial.trial_id,
         "epoch": epoch,
-        **_metrics(result),
-        **copied,
+        **{name: result.get(name) for name in COPIED},
         "finished_at": _time(result["finished_at"]),
         "shared_with": _trial_id(state, result.get("of")),
+        "node": result.get("node"),
+        "pid": result.get("pid"),
+        "repeated": epoch in trial.repeated,
     }
 
 
@@ -218,6 +237,40 @@ def _layers(state: RunState) -> Iterator[Row]:
     # A journal of an older version has none.
     for number, row in enumerate(evaluation.get("layers", ()), 1):
         yield {"trial_id": trial_id, "number": number, **row, "inputs": ", ".join(row["inputs"])}
+
+
+def _confusions(state: RunState) -> Iterator[Row]:
+    evaluation = state.current_evaluation
+    if evaluation is None:
+        return
+    trial_id, names = state.trials[evaluation["trial"]].trial_id, _names(evaluation)
+    for own, predicted, images in evaluation.get("confusion", ()):
+        yield {"trial_id": trial_id, **_predicted(names, own, predicted), "images": images}
+
+
+def _mistakes(state: RunState) -> Iterator[Row]:
+    evaluation = state.current_evaluation
+    if evaluation is None:
+        return
+    trial_id, names = state.trials[evaluation["trial"]].trial_id, _names(evaluation)
+    for number, row in enumerate(evaluation.get("mistakes", ()), 1):
+        yield {
+            "trial_id": trial_id,
+            "number": number,
+            "image": row["image"],
+            **_predicted(names, row["class"], row["predicted"]),
+            "class_probability": row["own"],
+            "predicted_probability": row["probability"],
+            "png": b64decode(row["png"]),
+        }
+
+
+def _names(evaluation: Row) -> list[str]:
+    return [row["name"] for row in evaluation["classes"]]
+
+
+def _predicted(names: list[str], own: int, predicted: int) -> Row:
+    return {"class_index": own, "class_name": names[own], "predicted_index": predicted, "predicted_name": names[predicted]}
 
 
 def totals(state: RunState) -> Row:

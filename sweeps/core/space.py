@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -31,7 +32,7 @@ class _Range(_Distribution):
 
     def contains(self, value: Any) -> bool:
         """Whether a known point may have this value."""
-        return not isinstance(value, bool | str) and self.low <= value <= self.high
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
 
 class Uniform(_Range):
@@ -60,9 +61,9 @@ class Integers(_Range):
     high: int
 
     @property
-    def values(self) -> tuple[int, ...]:
-        """All of them, in order."""
-        return tuple(range(self.low, self.high + 1))
+    def values(self) -> Sequence[int]:
+        """All of them, in order: a range, for there may be more than memory holds."""
+        return range(self.low, self.high + 1)
 
     def contains(self, value: Any) -> bool:
         """Whether a known point may have this value."""

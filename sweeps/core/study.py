@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,7 +20,7 @@ class StudySpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = 1
+    format: Literal[1] = 1
     study: str
     question: str
     parts: tuple[Resolved, ...]
@@ -67,7 +68,9 @@ def resolve_parts(name: str, study: Study, options: RunOptions) -> list[Resolved
 def create(storage: RunStorage, spec: StudySpec) -> None:
     """Write study.json; BadInput when there is a run or study of that name."""
     storage.check_new()
-    storage.write(storage.study_file, spec.model_dump_json(indent=1).encode())
+    # Whoever reads it has found the storage already: its secrets are not kept in it.
+    kept = spec.model_copy(update={"options": replace(spec.options, storage=storage.shown)})
+    storage.write(storage.study_file, kept.model_dump_json(indent=1).encode())
 
 
 def load(storage: RunStorage) -> StudySpec:

@@ -75,7 +75,7 @@ class Sweep(BaseModel):
     def with_settings(self, settings: dict[str, Any]) -> Sweep:
         """The sweep with these settings fixed; a searched one of them is searched no more."""
         space = {key: values for key, values in self.space.items() if key not in settings}
-        points = [{key: value for key, value in point.items() if key in space} for point in self.known_points]
+        points = [{key: value for key, value in point.items() if key not in settings} for point in self.known_points]
         kept = tuple(point for index, point in enumerate(points) if point and point not in points[:index])
         return self.model_copy(update={"space": space, "fixed": {**self.fixed, **settings}, "known_points": kept})
 
@@ -233,6 +233,14 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        # The file may have an exception of its own, whose text raises another one.
+        return "without a text"
+
+
 def _from_file(path: Path) -> Sweep | Study:
     if not _is_file(path):
         raise BadInput(f"there is no file {str(path)!r}: give the path of a Python file that defines SWEEP")
@@ -243,7 +251,7 @@ def _from_file(path: Path) -> Sweep | Study:
     except (ValidationError, BadInput):
         raise
     except (Exception, SystemExit) as error:
-        raise BadInput(f"{path} must run as Python, but got {type(error).__name__}: {error}: mend that line") from None
+        raise BadInput(f"{path} must run as Python, but got {type(error).__name__}: {_said(error)}: mend that line") from None
     finally:
         sys.path.remove(str(path.parent.absolute()))
     if not isinstance(sweep, Sweep | Study):

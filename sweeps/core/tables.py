@@ -11,15 +11,18 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 import pyarrow as pa
 
 from trainables import TrainConfig, get_trainable, trainable_names
+from trainables.core.evaluation import MOST_MISTAKES, THUMBNAIL
 
 TRIALS: Final = "trials"
 EPOCHS: Final = "epochs"
 BEST_MODELS: Final = "best_models"
 CLASS_REPORTS: Final = "class_reports"
 LAYERS: Final = "layers"
+CONFUSIONS: Final = "confusions"
+MISTAKES: Final = "mistakes"
 PARAMS: Final = "params_"
 
-BOOL, INT, FLOAT, TEXT = pa.bool_(), pa.int64(), pa.float64(), pa.string()
+BOOL, INT, FLOAT, TEXT, BYTES = pa.bool_(), pa.int64(), pa.float64(), pa.string(), pa.binary()
 TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -185,6 +188,9 @@ def _epochs() -> list[Column]:
         Column("images_per_second", FLOAT, IMAGES_PER_SECOND, "1/s"),
         Column("finished_at", TIME, "end of the epoch", "UTC"),
         Column("shared_with", TEXT, "trial_id of the trial whose training this epoch is of; null: its own"),
+        Column("node", TEXT, "host name of the machine"),
+        Column("pid", INT, "process of the worker there; null where an older version trained"),
+        Column("repeated", BOOL, "a worker that was lost may have been in the middle of it before: what it had done was done again"),
     ]
 
 
@@ -265,6 +271,34 @@ def _layers() -> list[Column]:
     ]
 
 
+PREDICTED = (
+    Column("class_index", INT, "of the class that it is, from 0"),
+    Column("class_name", TEXT, "as in the data set"),
+    Column("predicted_index", INT, "of the class that it is taken for"),
+    Column("predicted_name", TEXT, "as in the data set"),
+)
+
+
+def _confusions() -> list[Column]:
+    return [
+        TRIAL_ID,
+        *PREDICTED,
+        Column("images", INT, "images of the one class that are taken for the other, or rightly for their own", "", "test"),
+    ]
+
+
+def _mistakes() -> list[Column]:
+    return [
+        TRIAL_ID,
+        Column("number", INT, "from 1, the surest first"),
+        Column("image", INT, "its row of images.npy, from 0"),
+        *PREDICTED,
+        Column("class_probability", FLOAT, "that the model gave the class that it is", "1", "test"),
+        Column("predicted_probability", FLOAT, "that it gave the one that it is taken for", "1", "test"),
+        Column("png", BYTES, f"the image as a PNG file, its sides at most {THUMBNAIL}", "px"),
+    ]
+
+
 ROW_OF: Final = {
     TRIALS: "A row a trial, also of those that run or failed.",
     EPOCHS: "A row a trial and epoch: the learning curves.",
@@ -272,13 +306,25 @@ ROW_OF: Final = {
     "trial of the one with the best mean. No row before the first epoch of the run.",
     CLASS_REPORTS: "A row a run and class: the best model on the test split. No row before it is evaluated.",
     LAYERS: "A row a run and layer: the network of the best model. No row before it is evaluated, and none where an older version did that.",
+    CONFUSIONS: "A row a run, class and class that images of it are taken for: the confusion matrix of the best model on the test split, without its zeros. "
+    "No row before it is evaluated, and none where an older version did that.",
+    MISTAKES: f"A row a run and image of the test split that its best model is wrong about: the {MOST_MISTAKES} that it is the surest of, with the images. "
+    "No row before it is evaluated, and none where an older version did that.",
 }
 
 
 @cache
 def columns() -> Mapping[str, tuple[Column, ...]]:
     """Table -> its columns in order; `sweep` and `run` are not among them: they stand in the path."""
-    made = {TRIALS: _trials(), EPOCHS: _epochs(), BEST_MODELS: _best_models(), CLASS_REPORTS: _class_reports(), LAYERS: _layers()}
+    made = {
+        TRIALS: _trials(),
+        EPOCHS: _epochs(),
+        BEST_MODELS: _best_models(),
+        CLASS_REPORTS: _class_reports(),
+        LAYERS: _layers(),
+        CONFUSIONS: _confusions(),
+        MISTAKES: _mistakes(),
+    }
     return {table: tuple(found) for table, found in made.items()}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,9 @@ from rich.console import Console
 from data_prep import BadInput, open_dataset, prepare
 from sweeps.core import bases, study
 from sweeps.core import results as tables
+from sweeps.core.best import best_models_table
 from sweeps.core.decide import Decisions
+from sweeps.core.events import Events
 from sweeps.core.extend import Extension, extend, settle
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
@@ -32,19 +36,25 @@ from sweeps.core.launch import (
     resolve,
     split_sizes,
 )
+from sweeps.core.lease import RunTaken
 from sweeps.core.report import REPORT, write_report
 from sweeps.core.screen import Screen, account, sharing
 from sweeps.core.spec import RunSpec
 from sweeps.core.standing import finished
 from sweeps.core.state import RunState
-from sweeps.core.storage import RunStorage
+from sweeps.core.storage import RunStorage, dataset_place
 from sweeps.core.study_table import show_study
 from sweeps.core.sweep import Study, load_sweep
 from trainables.core.aside import ASIDE, AsideError
 from trainables.core.bases import fetch_imagenet, store
+from trainables.core.datasets import at_hand, publish, published
 from trainables.core.files import StorageLost
 
 Outcome = Literal["done", "failed", "interrupted"]
+
+
+class Taken(BadInput):
+    """Another process works on the run."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +71,12 @@ def planned(options: RunOptions) -> Planned:
     parts = study.resolve_parts(name, found, options) if isinstance(found, Study) else [resolve(name, found, options)]
     for part in parts:
         bases.check(part, options)
-    check_resources(options)
+    check_resources(options.cpus, options.gpus, options.address)
     return Planned(parts, found.question if isinstance(found, Study) else None)
 
 
-def run(options: RunOptions, console: Console) -> Outcome:
-    """A new run or study, to its end or an interruption."""
+def run(options: RunOptions, console: Console, events: Events | None = None) -> Outcome:
+    """A new run or study, to its end or an interruption. `events` are told of what happens, beside the console."""
     from sweeps.core.runner import check_address, cluster
 
     plan = planned(options)
@@ -80,38 +90,40 @@ def run(options: RunOptions, console: Console) -> Outcome:
         for name in [options.run_name, *(study.part_run(options.run_name, part) for part in plan.parts if part.part)]:
             RunStorage(options.storage, name).check_new()
             tables.check_unused(options.results, name)
-    fingerprints = {}
+    fingerprints, folders = {}, set()
     for part in plan.parts:
         dataset = prepare_data(part, options, console)
         fingerprints[part.size] = dataset.fingerprint
+        folders.add(dataset.path)
         bases.check_classes(part, dataset)
         bases.check_split(part, options, dataset)
-    with cluster(options.address, options.cpus, plan.parts[0].gpus) as workers:
-        work = Work(options, workers, console)
+    with _told(cluster(options.address, options.cpus, plan.parts[0].gpus), console) as workers:
+        work = Work(options, workers, console, events)
         parts = [bases.prepare_weights(part, work.makers, console) for part in plan.parts]
         for part in parts:
             bases.check_fit(part, options, work.makers)
-            work.prepare_data_of_bases(part)
+            folders |= work.prepare_data_of_bases(part)
+        work.check_nodes(folders, options.cpus, plan.parts[0].gpus)
         return work.new_study(plan.question, parts, fingerprints) if plan.question else work.new_run(parts[0])[0]
 
 
-def resume(name: str, options: RunOptions, console: Console, asked: Extension) -> Outcome:
+def resume(name: str, options: RunOptions, console: Console, asked: Extension, events: Events | None = None) -> Outcome:
     """Go on with a run or a study, from its storage alone; a run also beyond its first limits. `options`: storage, results, data_root and address are
-    used."""
+    used. `events` as of `run`."""
     storage = RunStorage(options.storage, name)
     if options.cache_size is not None:
         parse_size(options.cache_size)
     tables.check_results(options.results)
     if not storage.is_study():
-        return _resume_run(storage, options, console, asked)
+        return _resume_run(storage, options, console, asked, events)
     if asked.asked:
         raise BadInput(
             f"a study is extended part by part, but {name} is a study: `sweeps resume` one of {', '.join(study.runs(study.load(storage), options.storage))}"
         )
-    return _resume_study(storage, options, console)
+    return _resume_study(storage, options, console, events)
 
 
-def _resume_run(storage: RunStorage, options: RunOptions, console: Console, asked: Extension) -> Outcome:
+def _resume_run(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
     from sweeps.core.runner import cluster
 
     if asked.asked:
@@ -126,24 +138,29 @@ def _resume_run(storage: RunStorage, options: RunOptions, console: Console, aske
             if state.best_trial
             else f"`sweeps status {spec.run}` shows why it has no model"
         )
+        if events:
+            _tell_ends(events, options.results, [(spec, state)])
         console.print(f"{spec.run} is finished: nothing to do. {then}.", soft_wrap=True)
         return _outcome([state])
     storage.check_writable()
-    with cluster(options.address, spec.cpus_per_trial, spec.gpus_per_trial) as workers:
-        return Work(options, workers, console).resume_run(spec.run)[0]
+    with _told(cluster(options.address, spec.cpus_per_trial, spec.gpus_per_trial), console) as workers:
+        return Work(options, workers, console, events).resume_run(spec.run)[0]
 
 
-def _resume_study(storage: RunStorage, options: RunOptions, console: Console) -> Outcome:
+def _resume_study(storage: RunStorage, options: RunOptions, console: Console, events: Events | None) -> Outcome:
     from sweeps.core.runner import cluster
 
     spec = study.load(storage)
     if all(study.part_finished(spec, part, options.storage) for part in spec.parts):
         # It may have been killed between its last row and its export.
-        for name in study.runs(spec, options.storage):
-            run = RunStorage(options.storage, name)
-            tables.export(run.spec(), read_state(run), options.results)
+        runs = [RunStorage(options.storage, name) for name in study.runs(spec, options.storage)]
+        ended = [(run.spec(), read_state(run)) for run in runs]
+        for of, state in ended:
+            tables.export(of, state, options.results)
+        if events:
+            _tell_ends(events, options.results, ended)
         console.print(f"{spec.study} is finished: nothing to do. `sweeps best {spec.study}` shows its table.", soft_wrap=True)
-        return _outcome(read_state(RunStorage(options.storage, name)) for name in study.runs(spec, options.storage))
+        return _outcome(state for _, state in ended)
     spec = spec.model_copy(
         update={
             "options": replace(
@@ -157,8 +174,19 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console) ->
         }
     )
     storage.check_writable()
-    with cluster(options.address, spec.options.cpus, spec.parts[0].gpus) as workers:
-        return Work(spec.options, workers, console).go_through(spec, storage)
+    with _told(cluster(options.address, spec.options.cpus, spec.parts[0].gpus), console) as workers:
+        work = Work(spec.options, workers, console, events)
+        work.check_nodes_of(spec.parts)
+        return work.go_through(spec, storage)
+
+
+@contextmanager
+def _told(cluster: AbstractContextManager[int], console: Console) -> Iterator[int]:
+    """The cluster, which takes seconds to begin: a terminal says so."""
+    with ExitStack() as stack:
+        with console.status("starting Ray"):
+            workers = stack.enter_context(cluster)
+        yield workers
 
 
 @dataclass(frozen=True)
@@ -168,6 +196,7 @@ class Work:
     options: RunOptions
     workers: int
     console: Console
+    events: Events | None = None
 
     @property
     def makers(self) -> bases.Makers:
@@ -180,23 +209,52 @@ class Work:
         )
 
     def _train_base(self, options: RunOptions) -> str:
-        return _name_unless_interrupted(Work(options, self.workers, self.console).new_run(self._plan_of_base(options)))
+        return _name_unless_interrupted(Work(options, self.workers, self.console, self.events).new_run(self._plan_of_base(options)[0]))
 
-    def _plan_of_base(self, options: RunOptions) -> Resolved:
-        """The base's run, its data prepared. BadInput when that cannot be had."""
+    def check_nodes_of(self, parts: Iterable[Resolved]) -> None:
+        """The same for the parts of a study. (Of a base that cannot be had is told when the part that needs it has its turn.)"""
+        if self.options.address is None:
+            return
+        parts = list(parts)
+        folders = {prepare_data(part, self.options, self.console).path for part in parts}
+        for part in parts:
+            with suppress(BadInput):
+                folders |= self.prepare_data_of_bases(part)
+        self.check_nodes(folders, self.options.cpus, parts[0].gpus)
+
+    def check_nodes(self, folders: Iterable[Path], cpus: int, gpus: float) -> None:
+        """BadInput when a node of a cluster cannot do its share. The data sets that one needs and does not have, or one that may come, are put on the
+        storage, from where it copies them."""
+        from sweeps.core.autoscaler import machines
+        from sweeps.core.doctor import check
+
+        if self.options.address is None:
+            return
+        folders = set(folders)
+        missing = check(self.options.storage, folders, cpus, gpus, self._tell)
+        for folder in sorted(folders if machines().most else missing):
+            at = dataset_place(self.options.storage, folder.name)
+            with _copying():
+                if not published(at):
+                    self._tell(f"{folder.name}: to the storage, from where each machine copies it to its own disk")
+                    publish(open_dataset(folder), at)
+
+    def _plan_of_base(self, options: RunOptions) -> tuple[Resolved, Path]:
+        """The base's run, and its data set's folder: it is prepared. BadInput when that cannot be had."""
         try:
             (plan,) = planned(options).parts
-            prepare_data(plan, options, self.console)
+            return plan, prepare_data(plan, options, self.console).path
         except BadInput as error:
             raise BadInput(f"{error}; or start from another base: --set base={bases.HALF}") from None
-        return plan
 
-    def prepare_data_of_bases(self, plan: Resolved) -> None:
-        """BadInput when a base is to be trained on a data set that cannot be had."""
+    def prepare_data_of_bases(self, plan: Resolved) -> set[Path]:
+        """Of bases that are to be trained; their folders. BadInput when it cannot be had."""
+        folders = set()
         dataset = prepare_data(plan, self.options, self.console)
         for name in filter(bases.is_trained, bases.names(plan)):
             if (wanted := bases.base_run(name, plan, self.options, dataset)).run is None:
-                self._plan_of_base(wanted.options)
+                folders.add(self._plan_of_base(wanted.options)[1])
+        return folders
 
     def new_run(self, plan: Resolved) -> tuple[Outcome, str]:
         """A run of its own; gives its outcome and name."""
@@ -214,6 +272,7 @@ class Work:
         """Go on with a run that has not ended."""
         with ExitStack() as locks:
             job = self._open(RunStorage(self.options.storage, name), locks)
+            self.check_nodes([Path(job.dataset_folder)], job.spec.cpus_per_trial, job.spec.gpus_per_trial)
             outcome = self._carry_on([job])
             self._show(job, outcome)
             return outcome, name
@@ -232,12 +291,12 @@ class Work:
         """All parts, side by side; those whose base is trained in the study come after the others. What has ended is left as it is."""
         self.console.print(f"{spec.study}: {spec.question} {len(spec.parts)} parts, each a run", soft_wrap=True)
         outcomes: list[Outcome] = []
-        with storage.lock():
+        with storage.lock(self._tell):
             first, second = _waves(spec.parts)
             for parts, before in ((first, second), (second, [])):
                 outcomes += self._wave(spec, parts, before)
                 if "interrupted" in outcomes:
-                    self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {spec.study}`", soft_wrap=True)
+                    self._interrupted(spec.study)
                     return "interrupted"
         show_study(self.options.results, spec.study, self.console)
         self.console.print(f"results: {self.options.results}  {self._report()}  study: {storage.location}", soft_wrap=True)
@@ -266,6 +325,8 @@ class Work:
         """A part that cannot be trained or measured is told: the others are not kept from anyone by it."""
         try:
             yield
+        except Taken:
+            raise
         except BadInput as error:
             outcomes.append("failed")
             self.console.print(f"failed: {error}", soft_wrap=True)
@@ -280,7 +341,7 @@ class Work:
                     wanted[base.options] = base
         for options, base in wanted.items():
             if base.run is None:
-                yield self._start(self._plan_of_base(options), options, locks)
+                yield self._start(self._plan_of_base(options)[0], options, locks)
             elif not base.finished:
                 yield self._open(RunStorage(options.storage, base.run), locks)
 
@@ -309,7 +370,7 @@ class Work:
             # The training of a base is part of the run's time.
             plan = replace(plan, time_budget_seconds=max(1.0, plan.time_budget_seconds - (time.monotonic() - started)))
         spec, storage = new_run(plan, options, dataset, lambda made: bases.store_bases(sources, made, plan, self.makers))
-        locks.enter_context(storage.lock())
+        locks.enter_context(storage.lock(self._tell))
         images = sum(split_sizes(plan, dataset))
         self.console.print(f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({images} images)", soft_wrap=True)
         for note in notes(plan, options):
@@ -318,11 +379,11 @@ class Work:
 
     def _open(self, storage: RunStorage, locks: ExitStack) -> Job:
         spec = storage.spec()
-        locks.enter_context(storage.lock())
-        folder = _find_data(spec, self.options.data_root, self.console)
+        locks.enter_context(storage.lock(self._tell))
+        folder = _find_data(storage, spec, self.options.data_root, self.console)
         job = Job(storage, Decisions(spec, Journal(storage)), folder, parse_size(self.options.cache_size or spec.cache_size))
         if not finished(spec, job.state):
-            open_trials = ", ".join(trial.trial_id for trial in job.decisions.open_trials()) or "none"
+            open_trials = ", ".join(trial.trial_id for trial in job.decisions.state.open_trials) or "none"
             self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, going on with: {open_trials}", soft_wrap=True)
         return job
 
@@ -332,33 +393,64 @@ class Work:
         from sweeps.core.tune import ClusterLost
 
         open_jobs = [job for job in jobs if not finished(job.spec, job.state)]
-        done = not open_jobs
+        done, ours = not open_jobs, True
         try:
             if open_jobs:
-                with Screen(open_jobs, self.console):
-                    done = run_session(open_jobs, self.workers, partial(self.console.print, soft_wrap=True))
+                with Screen(open_jobs, self.console, self.events):
+                    done = run_session(open_jobs, self.workers, self._tell, partial(self._give_up, jobs))
         except KeyboardInterrupt:
             # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
             done = False
+        except RunTaken:
+            ours, name = False, jobs[0].spec.study or jobs[0].run
+            raise Taken(
+                f"one process at a time runs a run, but another one has taken {name} while this one was away: watch it with `sweeps status {name}`"
+            ) from None
         except (StorageLost, ClusterLost) as error:
             done = False
             cure = "; make room, or see that the storage is there" if isinstance(error, StorageLost) else ""
             self.console.print(f"stopped: {error}{cure}", soft_wrap=True)
         finally:
             # Also after an error: what was reported is not kept from anyone.
-            for job in jobs:
-                try:
-                    tables.export(job.spec, job.state, self.options.results)
-                except BadInput as error:
-                    if done:
-                        raise
-                    # On the disk that is full, say.
-                    self.console.print(f"not exported: {error}", soft_wrap=True)
-        return _outcome(job.state for job in jobs) if done else "interrupted"
+            if ours:
+                self._export(jobs, done)
+        outcome = _outcome(job.state for job in jobs) if done else "interrupted"
+        if self.events:
+            _tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
+        return outcome
+
+    def _tell(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def _export(self, jobs: list[Job], done: bool) -> None:
+        for job in jobs:
+            try:
+                tables.export(job.spec, job.state, self.options.results)
+            except BadInput as error:
+                if done:
+                    raise
+                # On the disk that is full, say.
+                self.console.print(f"not exported: {error}", soft_wrap=True)
+
+    def _give_up(self, jobs: list[Job]) -> None:
+        """Ray is gone, and the main thread waits for it in vain."""
+        from sweeps.core.cli import INTERRUPTED
+
+        self.console.print("stopped: Ray does not answer any more: its processes were ended", soft_wrap=True)
+        self._export(jobs, done=False)
+        self._interrupted(jobs[0].spec.study or jobs[0].run)
+        if self.events:
+            _tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
+            self.events.done("interrupted", str(self.options.results))
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+
+    def _interrupted(self, name: str) -> None:
+        self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {name}`", soft_wrap=True)
 
     def _show(self, job: Job, outcome: Outcome) -> None:
         if outcome == "interrupted":
-            self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {job.run}`", soft_wrap=True)
+            self._interrupted(job.run)
             return
         tables.show_best(self.options.results, job.run, self.console)
         for told in (sharing(job.state), account(job.state)):
@@ -391,15 +483,29 @@ def _name_unless_interrupted(ended: tuple[Outcome, str]) -> str:
     return "" if outcome == "interrupted" else name
 
 
-def _find_data(spec: RunSpec, root: Path, console: Console) -> str:
-    """Where this machine has the run's data set; prepared if it is not there. BadInput when it is another one."""
+@contextmanager
+def _copying() -> Iterator[None]:
+    """BadInput where a data set cannot be copied."""
+    try:
+        yield
+    except StorageLost as error:
+        raise BadInput(f"machines copy a data set from the storage, but {error}: make room, or share --data-root") from None
+
+
+def _find_data(storage: RunStorage, spec: RunSpec, root: Path, console: Console) -> str:
+    """Where this machine has the run's data set; copied from the storage, or prepared, if it is not there. BadInput when it is another one."""
     # The folder's name holds the fingerprint, so it is the same in every root.
     for folder in (Path(spec.dataset_folder), root / Path(spec.dataset_folder).name):
         if (folder / "dataset.json").is_file():
             dataset = open_dataset(folder)
             break
     else:
-        dataset = prepare(spec.dataset_source or spec.dataset, size=spec.sweep.config({}, spec.seed).size, root=root, console=console)
+        name = Path(spec.dataset_folder).name
+        at = dataset_place(storage.root, name)
+        with _copying():
+            there = at_hand(root / name, at) if published(at) else None
+        size = spec.sweep.config({}, spec.seed).size
+        dataset = there or prepare(spec.dataset_source or spec.dataset, size=size, root=root, console=console)
     if dataset.fingerprint != spec.dataset_fingerprint:
         raise BadInput(
             f"a run is resumed on the data it began with, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of "
@@ -410,3 +516,9 @@ def _find_data(spec: RunSpec, root: Path, console: Console) -> str:
 
 def _outcome(states: Iterable[RunState]) -> Outcome:
     return "failed" if any(state.count("failed") for state in states) else "done"
+
+
+def _tell_ends(events: Events, results: Path, runs: Iterable[tuple[RunSpec, RunState]]) -> None:
+    best = {row["run"]: row for row in best_models_table(results)}
+    for spec, state in runs:
+        events.end(spec.run, _outcome([state]) if finished(spec, state) else "interrupted", best.get(spec.run))

@@ -103,6 +103,10 @@ LAYERS = [
 ]
 
 
+# A PNG of one red pixel.
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+
+
 def evaluation(trial: int, epoch: int, time: float) -> Row:
     def figures(loss: float, accuracy: float, images: int) -> Row:
         return {"loss": loss, "accuracy": accuracy, "top5_accuracy": accuracy + 0.05, "images": images}
@@ -116,6 +120,9 @@ def evaluation(trial: int, epoch: int, time: float) -> Row:
         "splits": {"train": figures(0.1, 0.95, 1131), "validation": figures(0.3, 0.9, 126), "test": figures(0.4, 0.85, 540)},
         "test_averages": {average: {**scores, "f1": 0.8 + n / 100} for n, average in enumerate(("micro", "macro", "weighted"))},
         "classes": [{"class": n, "name": str(n), **scores, "support": 54} for n in range(10)],
+        # Of 54 images of each class; those of the last are taken for the one before.
+        "confusion": [*([n, n, 54] for n in range(9)), [9, 8, 30], [9, 9, 24]],
+        "mistakes": [{"image": 7, "class": 9, "predicted": 8, "own": 0.01, "probability": 0.99, "png": PIXEL}],
         "layers": [dict(row) for row in LAYERS],
     }
 

@@ -74,7 +74,7 @@ def nothing(path: Path) -> None:
 
 
 _RESULTS_OF_ANOTHER = f"a run's results stay its own, but 'results' has a run {runs.RUN!r} {{}}"
-_NOT_A_DIRECTORY = "[Errno 20] Cannot list directory '{here}/file'. Detail: [errno 20] Not a directory: give another --storage"
+_NOT_A_DIRECTORY = "Cannot list directory '{here}/file'. Detail: [errno 20] Not a directory: give another --storage"
 
 Given = Callable[[Path], None]
 

@@ -135,7 +135,7 @@ def test_a_budget_that_ends_in_it_does_not_end_it_on_a_resume(monkeypatch: pytes
     (fit,) = fits_of(decisions)
     assert (fit.last_epoch, decisions.out_of_time()) == (2, True)
     again = here.begin()
-    assert indices(again.open_trials()) == [4]
+    assert indices(again.state.open_trials) == [4]
     assert again.left == 1
     assert here.epoch(again, again.state.trials[4])
     assert again.state.trials[4].status == "completed"
@@ -155,7 +155,7 @@ def test_a_budget_that_ends_in_the_search_leaves_the_best_so_far_to_be_fitted(mo
             if turn == 5:
                 break
             running[turn % workers] = decisions.suggest()
-    for trial in decisions.open_trials():
+    for trial in decisions.state.open_trials:
         assert decisions.waiting(), "the best is not known while one runs"
         here.epoch(decisions, trial)
     assert decisions.out_of_time()
@@ -166,7 +166,7 @@ def test_a_budget_that_ends_in_the_search_leaves_the_best_so_far_to_be_fitted(mo
     assert fit.config["epochs"] == {1: 2, 2: 3}[workers], "those that its best had come to"
     assert standing(decisions)[:4] == (True, True, False, False)
     again = here.begin()
-    assert indices(again.open_trials()) == [3]
+    assert indices(again.state.open_trials) == [3]
     while not here.epoch(again, again.state.trials[3]):
         pass
     assert (again.state.trials[3].status, again.searched) == ("completed", True)
@@ -210,7 +210,7 @@ def test_with_seeds_no_session_is_given_too_few_trials(monkeypatch: pytest.Monke
     for rows in range(len(calm.rows)):
         here = place(monkeypatch, made, rows=calm.rows[:rows])
         decisions = here.begin()
-        left, still_open, begun = decisions.left, len(decisions.open_trials()), len(decisions.state.trials)
+        left, still_open, begun = decisions.left, len(decisions.state.open_trials), len(decisions.state.trials)
         assert len(here.work().state.trials) == 12
         assert left == still_open + 12 - begun, rows
 
@@ -269,7 +269,7 @@ def test_of_several_final_fits_one_that_fails_is_left_out(monkeypatch: pytest.Mo
 def test_while_it_runs_the_searchs_own_best_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     here = place(monkeypatch, spec())
     decisions = here.work(steps=3 * EPOCHS + 2)
-    assert (indices(decisions.open_trials()), decisions.state.trials[4].last_epoch) == ([4], 2)
+    assert (indices(decisions.state.open_trials), decisions.state.trials[4].last_epoch) == ([4], 2)
     assert (indices(decisions.state.best_runs), decisions.state.leader) == ([2], decisions.state.trials[2])
 
 

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
+from PIL import Image
 from rich.console import Console
 
 from data_prep import BadInput
 from sweeps.core import results as results_module
 from sweeps.core.parquet import as_table
 from sweeps.core.results import best_models_table, check_results, export, run_folder, show_best
-from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, EPOCHS, LAYERS, SPLITS, TRIALS, schema
+from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, CONFUSIONS, EPOCHS, LAYERS, MISTAKES, SPLITS, TRIALS, schema
 from tests.sweeps.runs import (
     JOURNAL,
     NETWORK,
@@ -39,7 +40,7 @@ from tests.sweeps.runs import (
     suggest,
 )
 
-TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS, LAYERS]
+TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS, LAYERS, CONFUSIONS, MISTAKES]
 
 
 @pytest.fixture
@@ -165,6 +166,19 @@ def test_layers_of_the_best_model(results: Path) -> None:
         2320,
         2320,
     )
+
+
+def test_what_the_best_model_takes_for_what(results: Path) -> None:
+    export(spec(), evaluated(), results)
+    confusions = pd.read_parquet(results / CONFUSIONS)
+    assert len(confusions) == 11
+    assert confusions.groupby("class_index")["images"].sum().tolist() == pd.read_parquet(results / CLASS_REPORTS)["support"].tolist()
+    (wrong,) = confusions[confusions["class_index"] != confusions["predicted_index"]].to_dict("records")
+    assert (wrong["class_name"], wrong["predicted_name"], wrong["images"], wrong["trial_id"]) == ("9", "8", 30, "00002")
+    (mistake,) = pd.read_parquet(results / MISTAKES).to_dict("records")
+    told = ("number", "image", "class_name", "predicted_name", "class_probability", "predicted_probability")
+    assert [mistake[name] for name in told] == [1, 7, "9", "8", 0.01, 0.99]
+    assert Image.open(io.BytesIO(mistake["png"])).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_a_journal_from_before_there_were_layers(results: Path) -> None:
@@ -384,7 +398,7 @@ def test_best_models_page(results: Path) -> None:
 
 
 def shown(results: Path, run: str = RUN) -> str:
-    console = Console(file=io.StringIO(), width=80)
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     show_best(results, run, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

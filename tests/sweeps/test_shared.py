@@ -12,7 +12,7 @@ from sweeps import Sweep, choice, integers
 from sweeps.core.decide import WINDOW, Decisions
 from sweeps.core.job import Job
 from sweeps.core.rows import rows, totals
-from sweeps.core.screen import line, overview, sharing, summary, trial_table
+from sweeps.core.screen import line, pace, seconds_left, sharing, summary, trial_table
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage
@@ -129,7 +129,7 @@ def test_trainings_of_other_settings_go_on_beside(monkeypatch: pytest.MonkeyPatc
     assert first
     assert second
     assert [(trial.index, trial.config["depth"]) for trial in (first, second)] == [(1, 1), (3, 2)]
-    assert [trial.index for trial in decisions.open_trials()] == [1, 2, 3], "the second waits"
+    assert [trial.index for trial in decisions.state.open_trials] == [1, 2, 3], "the second waits"
     state = here.work(2).state
     assert_as_if_alone(state)
     assert [trial.trajectory for trial in state.trials.values()] == [1, 1, 3, 3]
@@ -276,7 +276,7 @@ def test_a_kill_after_any_row_changes_nothing(monkeypatch: pytest.MonkeyPatch, w
     for count in range(len(calm.rows)):
         here = Shared(monkeypatch, made, rows=calm.rows[:count])
         settled = here.begin(workers)
-        for trial in settled.open_trials():
+        for trial in settled.state.open_trials:
             known = max(mate.last_epoch for mate in settled.state.mates(trial.trajectory))
             assert trial.last_epoch == known < trial.config["epochs"], "as before the kill, at once"
         here.work(workers)
@@ -423,7 +423,7 @@ def a_state(monkeypatch: pytest.MonkeyPatch, steps: int | None = None) -> tuple[
 
 def test_what_the_results_say(monkeypatch: pytest.MonkeyPatch) -> None:
     made, state = a_state(monkeypatch)
-    tables = rows(made, state)
+    tables = {table: list(found) for table, found in rows(made, state).items()}
     trials = tables[TRIALS]
     assert [row["shared_with"] for row in trials] == [None, "00001", "00001", "00002"]
     assert [row["train_seconds"] for row in trials] == [4.0, 20.0, 8.0, 16.0], "what each would have cost alone"
@@ -458,7 +458,7 @@ def test_time_that_a_mate_took_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -
     again.journal.append("start", trial=2)
     while not here.train(again, second):
         pass
-    trials = rows(made, again.state)[TRIALS]
+    trials = list(rows(made, again.state)[TRIALS])
     assert [row["total_seconds"] for row in trials] == [EPOCH_SECONDS, 4 * EPOCH_SECONDS]
     assert [row["shared_with"] for row in trials] == ["00002", "00001"]
 
@@ -469,7 +469,7 @@ def test_what_the_screen_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0].endswith(", 1 of 1 epochs")
     assert lines[1].endswith(", 5 of 5 epochs (shared with 00001)")
     assert lines[3].endswith(", 4 of 4 epochs (shared with 00002)")
-    assert sharing(state) == "shared: 7 of 12 epochs are of a training of several trials, and were trained once"
+    assert sharing(state) == "shared: 7 of 12 epochs are of another trial's training, 28 s saved"
     assert summary(made, state)[3] == "5"
     status = list(trial_table(made, state, 12).columns[2].cells)
     assert sorted(map(str, status)) == ["completed", "completed with 00001", "completed with 00001", "completed with 00002"]
@@ -478,6 +478,7 @@ def test_what_the_screen_says(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_time_left_is_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three of five epochs are trained, and two of four trials are through."""
     made, state = a_state(monkeypatch, steps=3)
-    text = str(overview(made, state, state.last_time)[1])
-    assert "3 epochs in 30 s, 0.10 epochs/s, about 20 s left" in text
+    assert seconds_left(made, state, 4, state.last_time) == pytest.approx(20)
+    assert pace(state, None) == "3 epochs in 30 s, 0.10 epochs/s"
+    assert pace(state, state.last_time) == "3 epochs in 30 s, 0.10 epochs/s, 300 images/s"
     assert sharing(runs.state()) is None

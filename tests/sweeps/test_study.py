@@ -264,4 +264,4 @@ def test_a_study_that_has_not_begun_a_part(sweeps: Sweeps) -> None:
     assert err == "error: a study has a best model for each part, but --save names one file: `sweeps best RUN --save` of none yet\n"
     code, out, _ = sweeps("best", "one")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines() if line.strip()][:3] == ["Study", "part", "Accuracies"]
+    assert [line.split()[0] for line in out.splitlines() if line.strip()] == ["Study", "Accuracies"]

@@ -11,8 +11,10 @@ from pydantic import Field
 from sweeps.core.tables import (
     BEST_MODELS,
     CLASS_REPORTS,
+    CONFUSIONS,
     EPOCHS,
     LAYERS,
+    MISTAKES,
     TRIALS,
     arrow_type,
     columns,
@@ -23,14 +25,15 @@ from sweeps.core.tables import (
 )
 from trainables import TrainConfig, get_trainable, trainable_names
 
-TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS, LAYERS]
+TABLES = [TRIALS, EPOCHS, BEST_MODELS, CLASS_REPORTS, LAYERS, CONFUSIONS, MISTAKES]
 
 # Scripts outside the project rely on these.
 CONTRACT = {
     TRIALS: """trial_id trainable dataset dataset_fingerprint status error seed repeat_of final_of params_dropout params_depth params_epochs params_learning_rate
         params_batch_size config_json epochs_trained best_epoch train_loss train_accuracy val_loss val_accuracy parameters trainable_parameters
         train_seconds total_seconds images_per_second shared_with restarts node device started_at finished_at checkpoint""",
-    EPOCHS: "trial_id epoch train_loss train_accuracy val_loss val_accuracy learning_rate epoch_seconds images_per_second finished_at",
+    EPOCHS: """trial_id epoch train_loss train_accuracy val_loss val_accuracy learning_rate epoch_seconds images_per_second finished_at
+        shared_with node pid repeated""",
     BEST_MODELS: """trial_id trainable dataset train_loss train_accuracy train_top5_accuracy val_loss val_accuracy val_top5_accuracy test_loss
         test_accuracy test_top5_accuracy test_precision_micro test_precision_macro test_precision_weighted test_recall_micro test_recall_macro
         test_recall_weighted test_f1_micro test_f1_macro test_f1_weighted seeds train_accuracy_mean train_accuracy_std val_accuracy_mean
@@ -38,6 +41,8 @@ CONTRACT = {
         config_json""",
     CLASS_REPORTS: "class_index class_name precision recall f1 support",
     LAYERS: "trial_id number name kind output_shape parameters trainable_parameters inputs",
+    CONFUSIONS: "trial_id class_index class_name predicted_index predicted_name images",
+    MISTAKES: "trial_id number image class_index class_name predicted_index predicted_name class_probability predicted_probability png",
 }
 
 

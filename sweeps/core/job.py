@@ -10,7 +10,7 @@ from sweeps.core.bases import base_files, stored_model
 from sweeps.core.decide import Decisions
 from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
-from sweeps.core.storage import RunStorage, dataset_place
+from sweeps.core.storage import RunStorage, dataset_place, features_place
 from trainables.core.features import CACHE_BYTES
 from trainables.core.trainable import EVALUATE, TRAIN
 
@@ -40,9 +40,14 @@ class Job:
         return self.decisions.state
 
     @property
-    def dataset(self) -> dict[str, str]:
-        """Where a worker has the data set, and where on the storage it is copied from where that may be on another machine."""
-        return {"dataset_folder": self.dataset_folder, "dataset_place": dataset_place(self.storage.root, Path(self.dataset_folder).name)}
+    def data(self) -> dict[str, Any]:
+        """Where a worker has the data set, where on the storage it is copied from where that may be on another machine, and the same of its features."""
+        return {
+            "dataset_folder": self.dataset_folder,
+            "dataset_place": dataset_place(self.storage.root, Path(self.dataset_folder).name),
+            "features_place": features_place(self.storage.root),
+            "cache_bytes": self.cache_bytes,
+        }
 
     def training(self, trial: Trial) -> dict[str, Any]:
         """A worker's configuration (see `trainables.core.worker`); `run` is for the session itself."""
@@ -50,8 +55,7 @@ class Job:
             "run": self.run,
             "task": TRAIN,
             "trainable": self.spec.sweep.trainable,
-            **self.dataset,
-            "cache_bytes": self.cache_bytes,
+            **self.data,
             "bases": base_files(self.spec, self.storage),
             "trial": trial.index,
             "config": trial.config,
@@ -69,5 +73,4 @@ class Job:
 
     def evaluation(self, trial: Trial) -> dict[str, Any]:
         """A worker's configuration to measure a trial's best model."""
-        data = {**self.dataset, "cache_bytes": self.cache_bytes}
-        return {"run": self.run, "task": EVALUATE, "trial": trial.index, **stored_model(self.spec, self.storage, trial), **data}
+        return {"run": self.run, "task": EVALUATE, "trial": trial.index, **stored_model(self.spec, self.storage, trial), **self.data}

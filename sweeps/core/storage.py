@@ -16,15 +16,19 @@ from data_prep import BadInput
 from sweeps.core.lease import Lease, held
 from sweeps.core.spec import RunSpec
 from sweeps.core.sweep import NAME, NAME_RULE
-from trainables.core import files
-from trainables.core.datasets import FOLDER
+from trainables.core import datasets, files, shelf
 
 STUDY = "study.json"
 
 
 def dataset_place(storage: str, name: str) -> str:
     """Path or URI of the folder of a data set on the storage, from where machines copy it; one for all runs."""
-    return _place(storage, f"{FOLDER}/{name}")
+    return _place(storage, f"{datasets.FOLDER}/{name}")
+
+
+def features_place(storage: str) -> str:
+    """Path or URI of the folder on the storage by which machines exchange features of frozen layers; one for all runs."""
+    return _place(storage, shelf.FOLDER)
 
 
 def _place(storage: str, inside: str) -> str:

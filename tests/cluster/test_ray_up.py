@@ -72,6 +72,26 @@ def test_results_are_read_on_the_head_and_on_a_laptop_with_the_storage(cluster: 
     pd.testing.assert_frame_equal(cluster.results("calm", place), cluster.results("calm"), check_exact=True)
 
 
+def test_frozen_layers_are_computed_on_one_machine_and_fetched_by_the_others(cluster: Cluster) -> None:
+    """Machines with disks of their own."""
+    words = (
+        "--data digits --set base=vgg16 --set weights=random --set size=32 --epochs 1 --samples 2 --gpus 1 --deterministic "
+        f"--data-root {HOME}/data --storage {STORAGE} --results {RESULTS} --address auto --run-name "
+    )
+    workers = [cluster.lab[name] for name in ("worker-1", "worker-2")]
+    computed = {}
+    for run in ("frozen", "fetched"):
+        cluster.submit(run, f"sweeps run transfer {words}{run}")
+        cluster.job_ends(run)
+        assert {row["node"] for trial in cluster.state(run).trials.values() for row in trial.epochs.values()} == {"worker-1", "worker-2"}
+        computed[run] = sum(stage["computed"] for trial in cluster.state(run).trials.values() for stage in trial.stages)
+        for worker in workers:
+            worker.run(f"ls -d {HOME}/data/features/*/features.npy && rm -rf {HOME}/data/features")
+    assert computed["frozen"] > 0
+    assert computed["fetched"] == 0, "of disks without features"
+    pd.testing.assert_frame_equal(cluster.results("fetched"), cluster.results("frozen"), check_exact=True)
+
+
 def test_an_unplugged_worker_s_trial_goes_on_elsewhere(cluster: Cluster) -> None:
     """Silently, as a machine goes whose power is cut."""
     cluster.submit("unplugged", RUN + "unplugged")

@@ -69,6 +69,7 @@ def test_open_trials_first_then_new_ones_then_no_more(job: Job) -> None:
         "trainable": "cnn",
         "dataset_folder": "/data/of-run",
         "dataset_place": f"{job.storage.root}/.data/of-run",
+        "features_place": f"{job.storage.root}/.features",
         "cache_bytes": CACHE_BYTES,
         "bases": {},
         "trial": 1,

@@ -3,7 +3,7 @@
 A folder a set of features, `<data root>/features/<key>/`: `features.npy` (rows x the shape of an image's features), `blocks` (a digest for each
 BLOCK of rows, zeros until it is there), `features.json` (for people) and `locks`. Workers that need the same features share the work block by block:
 a block is computed by who has its lock, which ends with its process. A block counts when its digest fits, so that one that was torn or altered is
-made again, and nothing needs to be synced.
+made again, and nothing needs to be synced. Between the machines of a cluster they go by way of the storage: see `shelf`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from filelock import FileLock
 
 from data_prep import Dataset
+from trainables.core.shelf import PIECE, Shelf
 
 BLOCK = 128
 # That features may take on a disk unless `--cache-size` says otherwise.
@@ -62,12 +63,17 @@ def feature_folder(dataset: Dataset) -> Path:
 
 
 class Features:
-    """Features of some rows of a data set: float16 or float32, len(rows) x shape. Complete when `missing` is 0."""
+    """Features of some rows of a data set: float16 or float32, len(rows) x shape. Complete when `missing` is 0. `shelf`: where other machines leave
+    theirs, and find those of this one."""
 
-    def __init__(self, folder: Path, rows: np.ndarray, shape: tuple[int, ...], dtype: str, about: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, rows: np.ndarray, shape: tuple[int, ...], dtype: str, about: dict[str, Any], shelf: Shelf | None = None
+    ) -> None:
         self.folder, self.rows, self.shape, self.dtype = folder, rows, shape, np.dtype(dtype)
         self.row_bytes = math.prod(shape) * self.dtype.itemsize
         self.blocks = math.ceil(len(rows) / BLOCK)
+        self.pieces = shelf.of(folder.name, self.blocks, len(rows) * self.row_bytes) if shelf else None
+        self.order = self.pieces.order if self.pieces else range(self.blocks)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "features.json").exists():
             written = {**about, "rows": len(rows), "shape": list(shape), "dtype": dtype}
@@ -106,11 +112,16 @@ class Features:
         noted = os.pread(self._digests, self.blocks * DIGEST_BYTES, 0)
         for block in range(self.blocks):
             digest = noted[block * DIGEST_BYTES : (block + 1) * DIGEST_BYTES]
-            if block not in self._whole and any(digest):
-                part = self._part(block)
-                content = os.pread(self._file, (part.stop - part.start) * self.row_bytes, self.header + part.start * self.row_bytes)
-                if digest == _digest(content):
-                    self._whole.add(block)
+            if block not in self._whole and any(digest) and digest == _digest(self._content(block)):
+                self._whole.add(block)
+
+    def _bytes(self, block: int) -> int:
+        part = self._part(block)
+        size: int = (part.stop - part.start) * self.row_bytes
+        return size
+
+    def _content(self, block: int) -> bytes:
+        return os.pread(self._file, self._bytes(block), self.header + self._part(block).start * self.row_bytes)
 
     @property
     def missing(self) -> int:
@@ -122,7 +133,8 @@ class Features:
         missing in work, wait for them as long. TooLarge where float16 cannot hold them; NoRoom where the disk is full."""
         until = time.monotonic() + seconds
         while self.missing and time.monotonic() < until:
-            taken = next((block for block in range(self.blocks) if block not in self._whole and self._lock(block)), None)
+            self._fetch(until)
+            taken = next((block for block in self.order if block not in self._whole and self._lock(block)), None)
             if taken is None:
                 time.sleep(WAIT_SECONDS)
                 self._look()
@@ -133,7 +145,51 @@ class Features:
                 if taken not in self._whole:
                     self._make(taken, compute)
             finally:
-                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, taken)
+                self._unlock(taken)
+
+    def _fetch(self, until: float) -> None:
+        """Take over the pieces that other machines have stored; one process of this machine each."""
+        if self.pieces is None:
+            return
+        self.pieces.look()
+        for piece in sorted(self.pieces.there):
+            missing = [block for block in self.pieces.blocks_of(piece) if block not in self._whole]
+            if not missing or time.monotonic() >= until or not self._lock(missing[0]):
+                continue
+            try:
+                self._look()
+                if missing[0] not in self._whole:
+                    self._take(piece, self.pieces.fetch(piece))
+            finally:
+                self._unlock(missing[0])
+
+    def _take(self, piece: int, stored: bytes | None) -> None:
+        """Of a piece the blocks that are missing and fit their digests. One that does not fit is computed here, and stored anew."""
+        assert self.pieces is not None
+        blocks = self.pieces.blocks_of(piece)
+        digests, rest = (stored or b"")[: len(blocks) * DIGEST_BYTES], memoryview(stored or b"")[len(blocks) * DIGEST_BYTES :]
+        for number, block in enumerate(blocks):
+            content, rest = bytes(rest[: self._bytes(block)]), rest[self._bytes(block) :]
+            if digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES] != _digest(content):
+                self.pieces.there.discard(piece)
+                return
+            if block not in self._whole and self._lock(block):
+                self._store(block, content)
+                self._unlock(block)
+
+    def _give(self, piece: int) -> None:
+        """Store a piece that is whole now, for the other machines."""
+        if self.pieces is None:
+            return
+        # What other processes of this machine have made of it.
+        self._look()
+        blocks = self.pieces.blocks_of(piece)
+        if self._whole.issuperset(blocks):
+            contents = [self._content(block) for block in blocks]
+            self.pieces.put(piece, b"".join([*map(_digest, contents), *contents]))
+
+    def _unlock(self, block: int) -> None:
+        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, block)
 
     def _lock(self, block: int) -> bool:
         try:
@@ -148,9 +204,12 @@ class Features:
         values = compute(self.rows[part])
         if self.dtype == np.float16 and not np.abs(values).max(initial=0) <= FLOAT16_MOST:
             raise TooLarge
-        content = np.ascontiguousarray(values, self.dtype).tobytes()
+        self._store(block, np.ascontiguousarray(values, self.dtype).tobytes())
+        self._give(block // PIECE)
+
+    def _store(self, block: int, content: bytes) -> None:
         try:
-            _write(self._file, content, self.header + part.start * self.row_bytes)
+            _write(self._file, content, self.header + self._part(block).start * self.row_bytes)
             _write(self._digests, _digest(content), block * DIGEST_BYTES)
         except OSError as error:
             raise NoRoom(f"features are kept on the disk, but {self.folder.parent} cannot be written ({error.strerror})") from error

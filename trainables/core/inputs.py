@@ -19,6 +19,7 @@ from trainables.core.config import TrainConfig, split_of
 from trainables.core.cut import Cut, cut
 from trainables.core.features import BLOCK, CACHE_BYTES, OFF, Features, TooLarge, key_of, make_room
 from trainables.core.graphs import general_config
+from trainables.core.shelf import Shelf
 
 TOO_LARGE = "too-large"
 # Of features that no trial at hand needs.
@@ -31,6 +32,8 @@ class FeatureCache:
 
     root: Path
     limit: int = CACHE_BYTES
+    # Of the machines of a cluster.
+    shelf: Shelf | None = None
     opened: dict[str, Features] = field(default_factory=dict)
     current: set[str] = field(default_factory=set)
     # The frozen part that computed the last of them: its program is made ready.
@@ -44,7 +47,7 @@ class FeatureCache:
             folder = self.root / key
             if not folder.exists():
                 make_room(self.root, len(rows) * math.prod(shape) * np.dtype(dtype).itemsize, self.limit, self.current)
-            self.opened[key] = Features(folder, rows, shape, dtype, about)
+            self.opened[key] = Features(folder, rows, shape, dtype, about, self.shelf)
         return self.opened[key]
 
     def begin(self) -> None:

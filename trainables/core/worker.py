@@ -27,6 +27,7 @@ from trainables.core.evaluation import evaluate
 from trainables.core.features import feature_folder
 from trainables.core.files import StorageLost
 from trainables.core.selection import best_epoch
+from trainables.core.shelf import Shelf, several_machines
 from trainables.core.trainable import EVALUATE, TrialFailure, get_trainable
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Worker(tune.Trainable):
     (the trainable's settings), `reported` (epochs that the journal has), `checkpoints` (its folder, or URI), `prefixes` (epochs at which other trials
     of the same training end), `final` (it trains on validation, too), `deadline` (Unix time, s, after which it stops within an epoch, or None); and of
     the run: `trainable`, `dataset_folder` (copied from `dataset_place` on the storage where it is not there), `bases` (see `bases.opened`), `cache_bytes`
-    (of stored features), `cpus`, `gpus`.
+    (of stored features), `features_place` (where machines exchange them), `cpus`, `gpus`.
 
     It keeps what later trials share: the compiled networks and the stored features of the last ones."""
 
@@ -182,7 +183,9 @@ class Worker(tune.Trainable):
         if self.shared is None:
             # What is imported by now is never garbage. Left out, a collection takes milliseconds.
             gc.freeze()
-            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]), KeptBase())
+            limit = self.task["cache_bytes"]
+            shelf = Shelf(self.task["features_place"], limit) if several_machines() else None
+            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), limit, shelf), KeptBase())
         return self.shared
 
     def _retire_if_grown(self) -> None:

@@ -28,6 +28,7 @@ from sweeps.core.tables import (
     SCORES,
     SPLITS,
     TRIALS,
+    columns,
     params_fields,
 )
 from trainables import get_trainable
@@ -41,7 +42,7 @@ def rows(spec: RunSpec, state: RunState) -> dict[str, Iterator[Row]]:
     trials = [state.trials[index] for index in sorted(state.trials)]
     return {
         TRIALS: (_trial(spec, state, trial) for trial in trials),
-        EPOCHS: (_epoch(state, trial, epoch) for trial in trials for epoch in sorted(trial.epochs)),
+        EPOCHS: (row for trial in trials for row in _epochs(state, trial)),
         BEST_MODELS: _best_model(spec, state),
         CLASS_REPORTS: _class_report(state),
         LAYERS: _layers(state),
@@ -144,22 +145,20 @@ def _images_per_second(trial: Trial) -> float | None:
     return len(speeds) / math.fsum(1 / speed for speed in speeds) if speeds else None
 
 
-# A long run has a million.
-COPIED = [*(column.name for column in METRICS), "learning_rate", "epoch_seconds", "images_per_second"]
+# Of an epoch's row, those that are the result's own. A long run has a million.
+COPIED = tuple(column.name for column in columns()[EPOCHS] if column.name not in ("trial_id", "finished_at", "shared_with", "repeated"))
 
 
-def _epoch(state: RunState, trial: Trial, epoch: int) -> Row:
-    result = trial.epochs[epoch]
-    return {
-        "trial_id": trial.trial_id,
-        "epoch": epoch,
-        **{name: result.get(name) for name in COPIED},
-        "finished_at": _time(result["finished_at"]),
-        "shared_with": _trial_id(state, result.get("of")),
-        "node": result.get("node"),
-        "pid": result.get("pid"),
-        "repeated": epoch in trial.repeated,
-    }
+def _epochs(state: RunState, trial: Trial) -> Iterator[Row]:
+    trial_id, repeated = trial.trial_id, trial.repeated
+    for epoch in sorted(trial.epochs):
+        result = trial.epochs[epoch]
+        row = dict(zip(COPIED, result.pick(COPIED), strict=True))
+        row["trial_id"] = trial_id
+        row["finished_at"] = _time(result["finished_at"])
+        row["shared_with"] = _trial_id(state, result.get("of"))
+        row["repeated"] = epoch in repeated
+        yield row
 
 
 def _best_model(spec: RunSpec, state: RunState) -> Iterator[Row]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from statistics import fmean
 from typing import Any, ClassVar, Literal
 
@@ -21,33 +22,60 @@ LEAVING, RETIRED = "NodeLeaving", "Retires"
 EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
+# Of a result, what seldom changes from one epoch of a trial to the next.
+STEADY = frozenset(("kind", "trial", "learning_rate", "node", "device", "pid", "parameters", "trainable_parameters", "setup_seconds", "of"))
+
+
+class _Shape:
+    """What results of the same names have in common: where each value stands; `steady` are the places of STEADY."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.places = {name: place for place, name in enumerate(names)}
+        self.steady = [place for name, place in self.places.items() if name in STEADY]
+        self.pickers: dict[tuple[str, ...], Callable[[tuple[Any, ...]], tuple[Any, ...]]] = {}
+
+    def picker(self, names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+        """Of a result's values and a None behind them, those of these names, two or more."""
+        if names not in self.pickers:
+            self.pickers[names] = itemgetter(*(self.places.get(name, -1) for name in names))
+        return self.pickers[names]
+
+
 class Result(Mapping[str, Any]):
     """A journal row that stays, in a fourth of a dictionary's memory: a long run has a million. `before`: another one, whose equal values it shares."""
 
-    __slots__ = ("_places", "_values")
-    PLACES: ClassVar[dict[tuple[str, ...], dict[str, int]]] = {}
+    __slots__ = ("_shape", "_values")
+    SHAPES: ClassVar[dict[tuple[str, ...], _Shape]] = {}
 
     def __init__(self, row: Mapping[str, Any], before: Result | None = None) -> None:
         names = tuple(row)
-        self._places = self.PLACES.get(names) or self.PLACES.setdefault(names, {name: place for place, name in enumerate(names)})
-        self._values = tuple(row.values())
-        if before is not None and before._places is self._places:
-            pairs = zip(self._values, before._values, strict=True)
-            self._values = tuple([then if now == then and type(now) is type(then) else now for now, then in pairs])
+        self._values: tuple[Any, ...]
+        self._shape = self.SHAPES.get(names) or self.SHAPES.setdefault(names, _Shape(names))
+        values = list(row.values())
+        if before is not None and before._shape is self._shape:
+            for place in self._shape.steady:
+                now, then = values[place], before._values[place]
+                if now == then and type(now) is type(then):
+                    values[place] = then
+        self._values = tuple(values)
 
     def __getitem__(self, name: str) -> Any:
-        return self._values[self._places[name]]
+        return self._values[self._shape.places[name]]
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of any mapping; theirs raises and catches, which takes three times as long."""
-        place = self._places.get(name)
+        place = self._shape.places.get(name)
         return default if place is None else self._values[place]
 
+    def pick(self, names: tuple[str, ...]) -> tuple[Any, ...]:
+        """The values of these names, two or more; None of one that is not there."""
+        return self._shape.picker(names)((*self._values, None))
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._shape.places)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._shape.places)
 
 
 @dataclass
@@ -211,11 +239,14 @@ class RunState:
     paused: bool = False
     last_time: float | None = None
     earlier_seconds: float = 0.0
+    # None until it is asked for.
+    _selected: list[Trial] | None = None
     _trainings: dict[int, list[Trial]] = field(default_factory=dict)
 
     def apply(self, row: Row) -> None:
         """Take one journal row in. Rows of an unknown kind are an error: a newer version wrote them."""
         kind = row["kind"]
+        self._selected = None
         if kind == "session":
             self._begin(row)
         elif kind == "suggest":
@@ -336,6 +367,11 @@ class RunState:
         A repeat counts once it has had all its epochs, and the trial that it repeats where it had them, too: only equal training is averaged. Of the
         repeated configurations the one with the highest mean validation accuracy, then the lowest mean validation loss, then the earliest;
         while none is repeated, the best of the search."""
+        if self._selected is None:
+            self._selected = self._select()
+        return self._selected
+
+    def _select(self) -> list[Trial]:
         groups: dict[int, list[Trial]] = {}
         for trial in self.trials.values():
             if trial.status == "completed" and trial.best and not trial.final_of:

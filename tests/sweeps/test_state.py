@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from sweeps.core.state import RunState
+from sweeps.core.state import Result, RunState
 from tests.sweeps.runs import end, evaluation, result, state, suggest
 
 Row = dict[str, Any]
@@ -88,3 +89,28 @@ def test_all_runs_of_the_best_are_to_be_measured() -> None:
 def test_a_repeat_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no trial 7 to repeat"):
         told(repeat(4, 7, 8))
+
+
+def test_a_result_is_its_row_and_shares_what_is_steady() -> None:
+    names = ("kind", "epoch", "node", "pid", "val_loss")
+    first = Result(dict(zip(names, ("result", 1, "a machine", 70_000, 0.5), strict=True)))
+    row = json.loads('{"kind": "result", "epoch": 2, "node": "a machine", "pid": 70000, "val_loss": 0.25}')
+    second = Result(row, first)
+    assert dict(second) == row
+    assert (second["node"] is first["node"], second["pid"] is first["pid"]) == (True, True)
+    assert (second.get("val_loss"), second.get("device"), second.get("device", "CPU")) == (0.25, None, "CPU")
+    assert second.pick(("val_loss", "device", "epoch")) == (0.25, None, 2)
+    # Equal, and another type: a later one of whole numbers is not taken for a text or a float.
+    assert type(Result({**row, "pid": 70_000.0}, second)["pid"]) is float
+
+
+def test_the_selected_runs_follow_each_row() -> None:
+    """They are kept from one row to the next."""
+    made = RunState()
+    for row in ({"kind": "session", "time": 0.0}, suggest(1, 1), result(1, 1, 2, 0.5), suggest(2, 3), result(2, 1, 4, 0.75)):
+        made.apply(row)
+        # Asked for before it changes.
+        best(made)
+    assert best(made) == [2]
+    made.apply(end(2, 5, "failed"))
+    assert best(made) == [1]

@@ -72,7 +72,9 @@ class Browser:
 
     def draw_all(self) -> None:
         """Have every run's charts drawn, as they are when one scrolls to them."""
-        self.run("for (const section of closed) openOnce(section)")
+        # On a busy machine a page may be said to be loaded before its scripts have run.
+        self.until("typeof unopened !== 'undefined'")
+        self.run("for (const section of unopened) openOnce(section)")
         self.until("[...document.querySelectorAll('.chart')].every((box) => box.querySelector('canvas'))", 60)
 
     def picture(self, file: Path, top: float = 0, height: float | None = None) -> None:

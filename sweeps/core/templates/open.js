@@ -15,8 +15,8 @@ const seen = new IntersectionObserver((entries) => {
     openOnce(target);
   }
 }, { rootMargin: "400px" });
-const closed = document.querySelectorAll(Object.keys(OPENERS).map((name) => `.${name}`).join());
-for (const section of closed) seen.observe(section);
+const unopened = document.querySelectorAll(Object.keys(OPENERS).map((name) => `.${name}`).join());
+for (const section of unopened) seen.observe(section);
 const all = (act) => drawn.forEach((one) => one && act(one));
 addEventListener("resize", () => all(({ charts }) => Object.values(charts).forEach((chart) => chart.resize())));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => all(({ draw }) => draw()));

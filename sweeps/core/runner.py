@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from sweeps.core.autoscaler import Machines, machines
 from sweeps.core.decide import last_line
 from sweeps.core.job import Job
 from sweeps.core.lease import RunTaken
+from sweeps.core.own_ray import of_few_processes
 from sweeps.core.standing import finished
 from trainables.core.files import StorageLost
 
@@ -72,17 +73,19 @@ def cluster(address: str | None, cpus: int, gpus: float) -> Iterator[int]:
         # A notebook's or a test's: used as it is and left running.
         yield room([node["Resources"] for node in ray.nodes() if node["Alive"]], cpus, gpus, machines())
         return
-    if address in (None, "local"):
+    own = address in (None, "local")
+    if own:
         token.keep_to_us()
     try:
-        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with of_few_processes() if own else nullcontext():
+            ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BadInput(_no_cluster(address, last_line(str(error)))) from None
     try:
         # A spot machine or a job queue ends us by SIGTERM: as by Ctrl-C.
         with _handling(signal.SIGTERM, _interrupt):
             # To look for an autoscaler takes a task, and so a process: seconds.
-            coming = machines() if address not in (None, "local") else None
+            coming = None if own else machines()
             yield room([node["Resources"] for node in ray.nodes() if node["Alive"]], cpus, gpus, coming)
     finally:
         ray.shutdown()

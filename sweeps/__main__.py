@@ -1,5 +1,5 @@
 """`python -m sweeps`: the same as `sweeps`."""
 
-from sweeps.core.cli import main
+from sweeps.core.cli import program
 
-main()
+program()

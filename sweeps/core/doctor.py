@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,20 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import BadInput
+from sweeps.core.disks import LEAST_BYTES, free, unwritable
 from sweeps.core.launch import versions
 from sweeps.core.runner import TRIAL_BYTES, places, room
 from sweeps.core.storage import RunStorage
 from trainables.core import files
 
-# Checkpoints and features that do not fit end a run, or make it slow.
-DISK_BYTES = 5_000_000_000
 # Between two nodes: a time budget is told to a worker as a moment.
 CLOCK_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
 # Of a process that imports keras.
 IMPORT_SECONDS = 120
 # What is looked at before each run on a cluster.
-QUICK = ("answer", "versions", "storage")
+QUICK = ("answer", "versions", "storage", "data", "disk")
+# Which of it does not keep a run from starting.
+TOLD = ("disk",)
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,16 @@ def look(task: dict[str, Any]) -> dict[str, Any]:
     import psutil
 
     root = Path(task["data_root"])
-    disk = next(part for part in (root, *root.absolute().parents) if part.exists())
+    storage = None if "://" in task["storage"] else Path(task["storage"])
     return {
         "time": time.time(),
         "versions": versions(),
         "storage": _storage(task["storage"], task["probe"]),
         "data": prepared(root),
+        "unwritable": unwritable(root),
         "gpus": _gpus_of_keras() if task["gpus"] else 0,
         "available": psutil.virtual_memory().available,
-        "free": shutil.disk_usage(disk).free,
+        "free": min(free(folder) for folder in (root, storage) if folder),
     }
 
 
@@ -114,10 +115,11 @@ def check(storage: str, folders: Iterable[Path], cpus: int, gpus: float, tell: C
     failures = [finding for _, finding in findings if finding.what in QUICK and not finding.good]
     for finding in failures:
         tell(finding.line)
+    failures = [finding for finding in failures if finding.what not in TOLD]
     if failures:
         nodes = ", ".join(sorted({finding.node for finding in failures}))
         raise BadInput(
-            f"every node answers and has the driver's versions and storage, but not {nodes}: mend it as said above, then "
+            f"every node answers, has the driver's versions and storage and can have its data, but not {nodes}: mend it as said above, then "
             "`sweeps doctor --address auto` looks at all of it"
         )
     return {root / name for root, finding in findings for name in finding.missing}
@@ -180,12 +182,7 @@ def _of(node: dict[str, Any], asked: tuple[float, float], answer: Any, data: lis
         if facts["storage"]
         else Finding(name, "storage", True, "read and written from here")
     )
-    missing = tuple(one for one in data if one not in facts["data"])
-    yield (
-        Finding(name, "data", True, f"{', '.join(missing)} not there yet: a run copies it, once, from the storage", missing)
-        if missing
-        else Finding(name, "data", True, f"{len(data)} prepared data set{'s' * (len(data) != 1)}, as on the driver")
-    )
+    yield _data(name, tuple(one for one in data if one not in facts["data"]), len(data), facts["unwritable"])
     if resources.get("GPU", 0):
         same = facts["gpus"] == int(resources["GPU"])
         cure = "" if same else ": install keras' back end for GPUs there (`pip install -e '.[gpu]'`) and look at `nvidia-smi`"
@@ -198,9 +195,8 @@ def _of(node: dict[str, Any], asked: tuple[float, float], answer: Any, data: lis
         if wrong > CLOCK_SECONDS
         else Finding(name, "clock", True, "as the driver's")
     )
-    free = facts["free"] / 1e9
-    cure = "" if facts["free"] >= DISK_BYTES else f": make room for {DISK_BYTES / 1e9:.0f} GB, or a run may stop"
-    yield Finding(name, "disk", not cure, f"{free:.0f} GB free{cure}")
+    cure = "" if facts["free"] >= LEAST_BYTES else f": make room for {LEAST_BYTES / 1e9:.0f} GB, or a run may stop"
+    yield Finding(name, "disk", not cure, f"{facts['free'] / 1e9:.0f} GB free{cure}")
 
 
 def _versions(name: str, found: dict[str, str]) -> Finding:
@@ -213,6 +209,16 @@ def _versions(name: str, found: dict[str, str]) -> Finding:
     if differing:
         return Finding(name, "versions", False, f"{', '.join(differing)}: install from constraints.txt there and here")
     return Finding(name, "versions", True, f"python {found['python']}, ray {found.get('ray')}, keras {found.get('keras')}, as the driver's")
+
+
+def _data(name: str, missing: tuple[str, ...], wanted: int, unwritable: str | None) -> Finding:
+    if missing and unwritable:
+        text = f"{', '.join(missing)} not there, and it cannot be copied there ({unwritable}): give a --data-root that can be written"
+        return Finding(name, "data", False, text)
+    if missing:
+        return Finding(name, "data", True, f"{', '.join(missing)} not there yet: a run copies it, once, from the storage", missing)
+    kept = f"; features of frozen layers cannot be kept beside them ({unwritable})" if unwritable else ""
+    return Finding(name, "data", True, f"{wanted} prepared data set{'s' * (wanted != 1)}, as on the driver{kept}")
 
 
 def _memory(name: str, available: int, resources: dict[str, float], trial: tuple[int, float]) -> Finding:

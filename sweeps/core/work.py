@@ -15,7 +15,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from data_prep import BadInput, open_dataset, prepare
-from sweeps.core import bases, study
+from sweeps.core import bases, disks, study
 from sweeps.core import results as tables
 from sweeps.core.best import best_models_table
 from sweeps.core.decide import Decisions
@@ -44,7 +44,7 @@ from sweeps.core.standing import finished
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage, dataset_place
 from sweeps.core.study_table import show_study
-from sweeps.core.sweep import Study, load_sweep
+from sweeps.core.sweep import Study, Sweep, load_sweep
 from trainables.core.aside import ASIDE, AsideError
 from trainables.core.bases import fetch_imagenet, store
 from trainables.core.datasets import at_hand, publish, published
@@ -97,6 +97,7 @@ def run(options: RunOptions, console: Console, events: Events | None = None) -> 
         folders.add(dataset.path)
         bases.check_classes(part, dataset)
         bases.check_split(part, options, dataset)
+    _tell_of_disks(options.storage, [folder.parent for folder in folders], [part.sweep for part in plan.parts], console)
     with _told(cluster(options.address, options.cpus, plan.parts[0].gpus), console) as workers:
         work = Work(options, workers, console, events)
         parts = [bases.prepare_weights(part, work.makers, console) for part in plan.parts]
@@ -177,7 +178,13 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console, ev
     with _told(cluster(options.address, spec.options.cpus, spec.parts[0].gpus), console) as workers:
         work = Work(spec.options, workers, console, events)
         work.check_nodes_of(spec.parts)
+        _tell_of_disks(options.storage, [options.data_root], [part.sweep for part in spec.parts], console)
         return work.go_through(spec, storage)
+
+
+def _tell_of_disks(storage: str, data_roots: Iterable[Path], sweeps: Iterable[Sweep], console: Console) -> None:
+    for note in disks.notes(storage, data_roots, sweeps):
+        console.print(note, soft_wrap=True)
 
 
 @contextmanager
@@ -272,6 +279,7 @@ class Work:
         """Go on with a run that has not ended."""
         with ExitStack() as locks:
             job = self._open(RunStorage(self.options.storage, name), locks)
+            _tell_of_disks(self.options.storage, [Path(job.dataset_folder).parent], [job.spec.sweep], self.console)
             self.check_nodes([Path(job.dataset_folder)], job.spec.cpus_per_trial, job.spec.gpus_per_trial)
             outcome = self._carry_on([job])
             self._show(job, outcome)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from data_prep import Dataset
+from data_prep import BadInput, Dataset
 from sweeps.core import doctor
 from sweeps.core.doctor import Finding
 from sweeps.core.launch import versions
@@ -33,7 +33,7 @@ def test_a_node_in_order(sweeps: Sweeps, data_root: Path) -> None:
 
 @pytest.mark.usefixtures("ray")
 def test_what_fails_is_told_with_its_cure(sweeps: Sweeps, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "DISK_BYTES", 10**18)
+    monkeypatch.setattr(doctor, "LEAST_BYTES", 10**18)
     code, out, _ = sweeps("doctor", "--data-root", str(data_root))
     assert code == 1
     assert re.search(r"^FAIL \S+  disk: \d+ GB free: make room for 1000000000 GB, or a run may stop$", out, re.MULTILINE)
@@ -49,7 +49,15 @@ def findings(**differing: Any) -> list[Finding]:
     """Of a node with these facts, and the rest in order."""
     import ray
 
-    facts = {"time": differing.pop("time", None), "storage": None, "data": ["digits"], "gpus": 0, "available": 8e9, "free": 1e12}
+    facts = {
+        "time": differing.pop("time", None),
+        "storage": None,
+        "data": ["digits"],
+        "gpus": 0,
+        "available": 8e9,
+        "free": 1e12,
+        "unwritable": None,
+    }
     facts |= {"versions": versions(), **differing}
     resources = {**EIGHT, "GPU": float(differing.get("gpus", 0)) and 2.0}
     began = time.time()
@@ -68,6 +76,8 @@ def findings(**differing: Any) -> list[Finding]:
         ({"time": -30}, "clock", "30 s off: let chrony or NTP set it"),
         ({"time": 30}, "clock", "30 s off: let chrony or NTP set it"),
         ({"storage": "Access Denied"}, "storage", "Access Denied: give a --storage that all nodes have, a shared folder or s3://..."),
+        ({"data": [], "unwritable": "Read-only"}, "data", "digits not there, and it cannot be copied there (Read-only): give a --data-root that can be written"),
+        ({"free": 4e9}, "disk", "4 GB free: make room for 5 GB, or a run may stop"),
     ],
 )  # fmt: skip
 def test_each_failure(differing: dict[str, Any], what: str, text: str) -> None:
@@ -103,11 +113,46 @@ def test_data_that_is_not_there_is_no_failure() -> None:
         "gpus": 0,
         "available": 8e12,
         "free": 1e12,
+        "unwritable": None,
         "versions": versions(),
     }
     node = {"NodeManagerHostname": "worker-1", "Resources": EIGHT}
     (found,) = [one for one in doctor._of(node, (time.time(), math.inf), ray.put(facts), ["digits"], (1, 0.0)) if one.what == "data"]
     assert found == Finding("worker-1", "data", True, "digits not there yet: a run copies it, once, from the storage", ("digits",))
+
+
+def test_data_on_a_disk_that_cannot_be_written_is_no_failure() -> None:
+    text = "1 prepared data set, as on the driver; features of frozen layers cannot be kept beside them (Read-only file system)"
+    assert doctor._data("worker-1", (), 1, "Read-only file system") == Finding("worker-1", "data", True, text)
+
+
+def test_a_node_looks_at_the_disks_of_data_and_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(doctor, "free", {tmp_path / "file": 2 * 10**9, tmp_path: 10**9}.__getitem__)
+    task = {"storage": str(tmp_path), "probe": "none", "data_root": str(tmp_path / "file"), "gpus": 0}
+    facts = doctor.look(task)
+    assert (facts["free"], facts["unwritable"]) == (10**9, "Not a directory")
+
+
+@pytest.mark.usefixtures("ray")
+def test_little_room_is_told_and_keeps_no_run_from_starting(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LEAST_BYTES", 10**18)
+    told: list[str] = []
+    assert doctor.check(str(tmp_path), [digits.path], 1, 0.0, told.append) == set()
+    assert [re.sub(r"\S+  disk: \d+ GB", "node  disk: N GB", line) for line in told] == [
+        "FAIL node  disk: N GB free: make room for 1000000000 GB, or a run may stop"
+    ]
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_data_root_that_a_node_cannot_write_keeps_a_run_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told: list[str] = []
+    with pytest.raises(BadInput, match="every node answers, has the driver's versions and storage and can have its data, but not "):
+        doctor.check(str(tmp_path / "runs"), [tmp_path / "file" / "digits"], 1, 0.0, told.append)
+    assert [re.sub(r"\S+  data", "node  data", line) for line in told] == [
+        "FAIL node  data: digits not there, and it cannot be copied there (Not a directory): give a --data-root that can be written"
+    ]
 
 
 @pytest.mark.usefixtures("ray")
@@ -152,7 +197,7 @@ def test_a_run_does_not_start_on_nodes_of_other_versions(
     code, out, err = sweeps(*words, *fresh, "--address", "auto")
     assert code == 2
     assert f"versions: keras {versions()['keras']} instead of 3.14.0: install from constraints.txt there and here\n" in out
-    assert err.startswith("error: every node answers and has the driver's versions and storage, but not ")
+    assert err.startswith("error: every node answers, has the driver's versions and storage and can have its data, but not ")
     assert [path.name for path in Path("runs").iterdir()] == (["begun"] if words[0] == "resume" else []), "none is new"
 
 

@@ -177,12 +177,19 @@ def resume(
         int | None, typer.Option(help="of a trial, at most: those that ended by their limit go on from their last checkpoint")
     ] = None,
     time_budget: Annotated[str | None, typer.Option(help="more than the run had, over all sessions: 5h; none: no limit")] = None,
+    cpus: Annotated[
+        int | None,
+        typer.Option(help="cores a trial from now on; default: the run's own. Other numbers of cores may change the last bits of figures"),
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(help="GPUs a trial from now on; default: the run's own. Figures differ a little from those of CPUs")
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Go on with a run or a study after any interruption. A finished one: says so, does nothing, unless it is given higher limits."""
     given = {"storage": storage, "results": results, "data_root": data_root, "address": address, "cache_size": cache_size}
-    asked = Extension(samples=samples, epochs=epochs, time_budget=time_budget)
+    asked = Extension(samples=samples, epochs=epochs, time_budget=time_budget, cpus=cpus, gpus=gpus)
     events = Events(sys.stdout) if json else None
     options = RunOptions(sweep="", **given)  # type: ignore[arg-type]
     _end(work.resume(run, options, screen(quiet or json), asked, events), events, results)

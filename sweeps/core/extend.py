@@ -1,7 +1,7 @@
-"""A run that goes on beyond its first limits: `sweeps resume RUN --samples +8 --epochs 40`.
+"""A run that goes on beyond its first limits, `sweeps resume RUN --samples +8 --epochs 40`, or with other resources a trial, `--cpus 2 --gpus 0`.
 
-The new limits are a row of the journal, which is the truth of a run; run.json is brought up to it, so that whoever reads it sees them. The search
-goes on with all that it learned, and a trial that ended by its limit of epochs goes on from its last checkpoint."""
+The new limits or resources are a row of the journal, which is the truth of a run; run.json is brought up to it, so that whoever reads it sees them. The
+search goes on with all that it learned, and a trial that ended by its limit of epochs goes on from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ MORE = re.compile(r"(\+?)(\d{1,9})")
 @dataclass(frozen=True, kw_only=True)
 class Extension:
     """What a user of `sweeps resume` asks for: `samples` (`+8`: eight more trials; `24`: 24 in all), `epochs` of a trial, `time_budget` (`5h` in all, or
-    `none`)."""
+    `none`); `cpus` and `gpus` a trial, from this session on."""
 
     samples: str | None = None
     epochs: int | None = None
     time_budget: str | None = None
+    cpus: int | None = None
+    gpus: float | None = None
 
     @property
     def asked(self) -> bool:
-        """Whether for anything."""
-        return self != Extension()
+        """Whether for higher limits."""
+        return any(limit is not None for limit in (self.samples, self.epochs, self.time_budget))
+
+    def resources(self, cpus: int, gpus: float) -> tuple[int, float]:
+        """Cores and GPUs a trial, of which these are had so far."""
+        return cpus if self.cpus is None else self.cpus, gpus if self.gpus is None else self.gpus
 
 
 def check(asked: Extension, spec: RunSpec) -> dict[str, Any]:
@@ -100,6 +106,16 @@ def extend(asked: Extension, storage: RunStorage) -> None:
         settle(storage)
 
 
+def rearrange(storage: RunStorage, journal: Journal, spec: RunSpec, resources: tuple[int, float]) -> RunSpec:
+    """Give the run's trials so many cores and GPUs each from here on. For who holds its lock."""
+    if (spec.cpus_per_trial, spec.gpus_per_trial) == resources:
+        return spec
+    journal.append("resources", cpus=resources[0], gpus=resources[1])
+    changed = with_limits(spec, journal.state)
+    storage.replace(changed)
+    return changed
+
+
 def settle(storage: RunStorage) -> None:
     """Bring run.json up to the journal, which a kill may have come between."""
     spec, state = storage.spec(), read_state(storage)
@@ -108,7 +124,9 @@ def settle(storage: RunStorage) -> None:
 
 
 def with_limits(spec: RunSpec, state: RunState) -> RunSpec:
-    """The run with the limits of its extensions."""
+    """The run with the limits of its extensions, and its newest resources."""
+    if last := state.resources:
+        spec = spec.model_copy(update={"cpus_per_trial": last["cpus"], "gpus_per_trial": last["gpus"]})
     for row in state.extensions:
         if row["samples"] is not None:
             spec = spec.model_copy(update={"samples": row["samples"]})

@@ -190,6 +190,7 @@ CHECKS: Final[dict[str, dict[str, Check]]] = {
     },
     "end": {**OF_ANY, "status": Check((str,), texts=get_args(Status))},
     "evaluation": {**OF_ANY, "splits": Check((dict,)), "test_averages": Check((dict,)), "classes": Check((list,))},
+    "resources": {**OF_ANY, "cpus": Check((int,), 1, 2**63 - 1), "gpus": Check((float, int))},
     "extend": {**OF_ANY, "samples": COUNT_OR_NONE, "epochs": COUNT_OR_NONE, "time_budget_seconds": NUMBER_OR_NONE},
 }
 

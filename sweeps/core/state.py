@@ -213,7 +213,8 @@ class RunState:
     """All trials of a run by index (from 1), its sessions (a start or resume each) and the evaluations of its best trials by (trial, epoch).
     `open`: those that have not ended; `selecting`: how many the best is chosen from, all but final fits. `shared_epochs`: those that trials have by another
     one's training, and `shared_seconds` that these took there (s). `searched`: trials of the search itself; `ended`: trials in the order in which they
-    ended, one that went on since as often as it ended; `extensions`: rows of a resume with higher limits.
+    ended, one that went on since as often as it ended; `extensions`: rows of a resume with higher limits; `resources`: the
+    newest row of one with other resources a trial.
 
     The account of interruptions: `interruptions` of the run by what left trials open; `kept`: (trials, epochs) that it had at the last of them;
     `moved`: how often a trial went on elsewhere because its machine was lost or taken away;
@@ -231,6 +232,7 @@ class RunState:
     searched: int = 0
     ended: list[int] = field(default_factory=list)
     extensions: list[Row] = field(default_factory=list)
+    resources: Row | None = None
     interruptions: int = 0
     kept: tuple[int, int] = (0, 0)
     moved: int = 0
@@ -268,8 +270,8 @@ class RunState:
             self._move(row)
         elif kind == "evaluation":
             self.evaluations[row["trial"], row["epoch"]] = row
-        elif kind == "extend":
-            self._extend(row)
+        elif kind in ("extend", "resources"):
+            self._change(row)
             # The time between two sessions is not the run's.
             return
         else:
@@ -329,7 +331,11 @@ class RunState:
         self._trainings.setdefault(trial.trajectory, []).append(trial)
         self.selecting += final_of is None
 
-    def _extend(self, row: Row) -> None:
+    def _change(self, row: Row) -> None:
+        if row["kind"] == "resources":
+            _complete(row, ("cpus", "gpus"))
+            self.resources = row
+            return
         self.extensions.append(row)
         for trial in self.trials.values():
             reason = trial.end and trial.end["reason"]

@@ -73,6 +73,20 @@ def create(storage: RunStorage, spec: StudySpec) -> None:
     storage.write(storage.study_file, kept.model_dump_json(indent=1).encode())
 
 
+def with_resources(spec: StudySpec, resources: tuple[int, float]) -> StudySpec:
+    """The study whose trials have so many cores and GPUs each."""
+    cpus, gpus = resources
+    parts = tuple(replace(part, gpus=gpus) for part in spec.parts)
+    return spec.model_copy(update={"parts": parts, "options": replace(spec.options, cpus=cpus, gpus=gpus)})
+
+
+def rearrange(storage: RunStorage, resources: tuple[int, float]) -> None:
+    """Have study.json say so. For who holds its lock."""
+    before = load(storage)
+    if (before.options.cpus, before.parts[0].gpus) != resources:
+        storage.write(storage.study_file, with_resources(before, resources).model_dump_json(indent=1).encode())
+
+
 def load(storage: RunStorage) -> StudySpec:
     """What study.json says; BadInput when it cannot be read."""
     try:

@@ -20,7 +20,7 @@ from sweeps.core import results as tables
 from sweeps.core.best import best_models_table
 from sweeps.core.decide import Decisions
 from sweeps.core.events import Events
-from sweeps.core.extend import Extension, extend, settle
+from sweeps.core.extend import Extension, extend, rearrange, settle
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
 from sweeps.core.launch import (
@@ -109,8 +109,8 @@ def run(options: RunOptions, console: Console, events: Events | None = None) -> 
 
 
 def resume(name: str, options: RunOptions, console: Console, asked: Extension, events: Events | None = None) -> Outcome:
-    """Go on with a run or a study, from its storage alone; a run also beyond its first limits. `options`: storage, results, data_root and address are
-    used. `events` as of `run`."""
+    """Go on with a run or a study, from its storage alone; a run also beyond its first limits, both also with other resources a trial. `options`: storage,
+    results, data_root and address are used. `events` as of `run`."""
     storage = RunStorage(options.storage, name)
     if options.cache_size is not None:
         parse_size(options.cache_size)
@@ -121,7 +121,7 @@ def resume(name: str, options: RunOptions, console: Console, asked: Extension, e
         raise BadInput(
             f"a study is extended part by part, but {name} is a study: `sweeps resume` one of {', '.join(study.runs(study.load(storage), options.storage))}"
         )
-    return _resume_study(storage, options, console, events)
+    return _resume_study(storage, options, console, asked, events)
 
 
 def _resume_run(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
@@ -143,12 +143,14 @@ def _resume_run(storage: RunStorage, options: RunOptions, console: Console, aske
             _tell_ends(events, options.results, [(spec, state)])
         console.print(f"{spec.run} is finished: nothing to do. {then}.", soft_wrap=True)
         return _outcome([state])
+    resources = asked.resources(spec.cpus_per_trial, spec.gpus_per_trial)
+    check_resources(*resources, options.address)
     storage.check_writable()
-    with _told(cluster(options.address, spec.cpus_per_trial, spec.gpus_per_trial), console) as workers:
-        return Work(options, workers, console, events).resume_run(spec.run)[0]
+    with _told(cluster(options.address, *resources), console) as workers:
+        return Work(options, workers, console, events, resources).resume_run(spec.run)[0]
 
 
-def _resume_study(storage: RunStorage, options: RunOptions, console: Console, events: Events | None) -> Outcome:
+def _resume_study(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
     from sweeps.core.runner import cluster
 
     spec = study.load(storage)
@@ -162,10 +164,14 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console, ev
             _tell_ends(events, options.results, ended)
         console.print(f"{spec.study} is finished: nothing to do. `sweeps best {spec.study}` shows its table.", soft_wrap=True)
         return _outcome(state for _, state in ended)
-    spec = spec.model_copy(
+    resources = asked.resources(spec.options.cpus, spec.parts[0].gpus)
+    check_resources(*resources, options.address)
+    spec = study.with_resources(spec, resources).model_copy(
         update={
             "options": replace(
                 spec.options,
+                cpus=resources[0],
+                gpus=resources[1],
                 storage=options.storage,
                 results=options.results,
                 data_root=options.data_root,
@@ -175,8 +181,8 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console, ev
         }
     )
     storage.check_writable()
-    with _told(cluster(options.address, spec.options.cpus, spec.parts[0].gpus), console) as workers:
-        work = Work(spec.options, workers, console, events)
+    with _told(cluster(options.address, *resources), console) as workers:
+        work = Work(spec.options, workers, console, events, resources)
         work.check_nodes_of(spec.parts)
         _tell_of_disks(options.storage, [options.data_root], [part.sweep for part in spec.parts], console)
         return work.go_through(spec, storage)
@@ -198,12 +204,14 @@ def _told(cluster: AbstractContextManager[int], console: Console) -> Iterator[in
 
 @dataclass(frozen=True)
 class Work:
-    """The trainings of one command, inside `cluster`, which gives `workers`: trials at a time."""
+    """The trainings of one command, inside `cluster`, which gives `workers`: trials at a time. `resources`: cores and GPUs a trial of the runs that it goes
+    on with; None: their own."""
 
     options: RunOptions
     workers: int
     console: Console
     events: Events | None = None
+    resources: tuple[int, float] | None = None
 
     @property
     def makers(self) -> bases.Makers:
@@ -300,6 +308,8 @@ class Work:
         self.console.print(f"{spec.study}: {spec.question} {len(spec.parts)} parts, each a run", soft_wrap=True)
         outcomes: list[Outcome] = []
         with storage.lock(self._tell):
+            if self.resources:
+                study.rearrange(storage, self.resources)
             first, second = _waves(spec.parts)
             for parts, before in ((first, second), (second, [])):
                 outcomes += self._wave(spec, parts, before)
@@ -389,7 +399,10 @@ class Work:
         spec = storage.spec()
         locks.enter_context(storage.lock(self._tell))
         folder = _find_data(storage, spec, self.options.data_root, self.console)
-        job = Job(storage, Decisions(spec, Journal(storage)), folder, parse_size(self.options.cache_size or spec.cache_size))
+        journal = Journal(storage)
+        if self.resources and not finished(spec, journal.state):
+            spec = rearrange(storage, journal, spec, self.resources)
+        job = Job(storage, Decisions(spec, journal), folder, parse_size(self.options.cache_size or spec.cache_size))
         if not finished(spec, job.state):
             open_trials = ", ".join(trial.trial_id for trial in job.decisions.state.open_trials) or "none"
             self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, going on with: {open_trials}", soft_wrap=True)

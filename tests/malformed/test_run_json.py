@@ -177,6 +177,9 @@ ROWS: dict[str, bytes] = {
     },
     "evaluation of nothing": b'{"kind": "evaluation", "trial": 2, "epoch": 2, "time": 1}\n',
     "evaluation of lists": b'{"kind": "evaluation", "trial": 2, "epoch": 2, "time": 1, "splits": [], "test_averages": [], "classes": 3}\n',
+    "resources of nothing": b'{"kind": "resources", "time": 1}\n',
+    "no cores": b'{"kind": "resources", "time": 1, "cpus": 0, "gpus": 0}\n',
+    "GPUs of text": b'{"kind": "resources", "time": 1, "cpus": 1, "gpus": "all"}\n',
     "extension of nothing": b'{"kind": "extend", "time": 1}\n',
     "extension of text": b'{"kind": "extend", "time": 1, "samples": "many", "epochs": "many", "more_time": 1, "time_budget_seconds": "x"}\n',
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from data_prep import BadInput, prepare
+from data_prep import BadInput, Dataset, prepare
 from sweeps import Part, Study, Sweep
+from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.launch import RunOptions, new_name
 from sweeps.core.storage import RunStorage
-from sweeps.core.study import StudySpec, create, load, part_finished, part_run, resolve_parts
+from sweeps.core.study import StudySpec, create, load, part_finished, part_run, resolve_parts, with_resources
 from sweeps.core.verbs import status
 from tests.sweeps import runs
 from tests.sweeps.conftest import Sweeps
@@ -265,3 +267,37 @@ def test_a_study_that_has_not_begun_a_part(sweeps: Sweeps) -> None:
     code, out, _ = sweeps("best", "one")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines() if line.strip()] == ["Study", "Accuracies"]
+
+
+# Its resources.
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_study_goes_on_with_other_resources(sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its parts, those that have begun and those to come, and so does its next session. (The sessions themselves are left out.)"""
+    plain = STUDY.model_copy(update={"parts": STUDY.parts[:2], "settings": {"epochs": 7}})
+    options = RunOptions(sweep="mine.py", samples=2, gpus=64.0, data_root=digits.path.parent)
+    parts = tuple(replace(part, study="one") for part in resolve_parts("mine", plain, options))
+    spec = StudySpec(study="one", question="q", parts=parts, options=options, fingerprints={16: digits.fingerprint})
+    storage = RunStorage("runs", "one")
+    create(storage, spec)
+    part = RunStorage("runs", "one.small")
+    facts = {"dataset_folder": str(digits.path), "dataset_fingerprint": digits.fingerprint, "gpus_per_trial": 64.0}
+    part.create(a_part("small", 1, parts[0].sweep, **facts))
+    given: list[list[tuple[str, int, float]]] = []
+
+    def session(jobs: list[Job], *more: object) -> bool:
+        given.append([(job.run, job.spec.cpus_per_trial, job.spec.gpus_per_trial) for job in jobs])
+        return False
+
+    monkeypatch.setattr("sweeps.core.runner.run_session", session)
+    root = ["--data-root", str(digits.path.parent)]
+    code, _, err = sweeps("resume", "one", *root)
+    assert (code, "--gpus 64 is more than the " in err) == (2, True), err
+    assert load(storage) == spec
+    assert sweeps("resume", "one", *root, "--cpus", "2", "--gpus", "0")[0] == 130
+    assert sweeps("resume", "one", *root)[0] == 130
+    assert given == [[("one.small", 2, 0.0), ("one.fixed", 2, 0.0)]] * 2
+    kept = load(storage)
+    assert (kept.options.cpus, kept.options.gpus, [part.gpus for part in kept.parts]) == (2, 0.0, [0.0, 0.0])
+    assert kept == with_resources(spec, (2, 0.0))

@@ -48,11 +48,13 @@ def sweep_and_run(path: Path) -> tuple[str, str]:
 
 
 def best_models_table(results: Path) -> list[Row]:
-    """The rows of the best_models table of all runs, by sweep and run, with `sweep`, `run` and `settings` (the searched ones: name -> value)."""
+    """The rows of the best_models table of all runs, by sweep and run, with `sweep`, `run`, `settings` (the searched ones: name -> value) and `fixed` (those
+    that the sweep or `--set` fixed)."""
     specs = exported_runs(results)
     return [
-        {"sweep": sweep, "run": run, **row, "settings": _settings(specs.get((sweep, run), {}), row)}
+        {"sweep": sweep, "run": run, **row, "settings": _settings(spec, row), "fixed": _fixed(spec, row)}
         for (sweep, run), rows in all_rows(results, BEST_MODELS).items()
+        for spec in [specs.get((sweep, run), {})]
         for row in rows
     ]
 
@@ -63,6 +65,11 @@ def _settings(spec: Row, row: Row) -> Row:
         found = json.loads(row["config_json"] or "{}").get("hyperparameters") or {}
         return {short_name(name): value for name, value in found.items()}
     return {name: row.get(PARAMS + name) for name in sweep.get("space", {})}
+
+
+def _fixed(spec: Row, row: Row) -> Row:
+    values = {name: row.get(PARAMS + name) for name in spec.get("sweep", {}).get("fixed", {})}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def short_name(hyperparameter: str) -> str:
@@ -223,10 +230,16 @@ def _chosen_by(row: Row) -> str:
     return "mean validation accuracy" if (row["seeds"] or 1) > 1 else "validation accuracy"
 
 
+def _all_settings(row: Row) -> str:
+    """The searched ones, then the fixed ones."""
+    fixed = [f"fixed: {written(row['fixed'])}"] if row["fixed"] else []
+    return "; ".join([written(row["settings"]), *fixed] if row["settings"] else fixed) or NONE
+
+
 def facts(row: Row) -> list[tuple[str, str]]:
     """What is told about a best model beside its figures: (word, text)."""
     found = [
-        ("settings", written(row["settings"])),
+        ("settings", _all_settings(row)),
         (
             "network",
             f"{row['trainable']}{_on_base(row)}, {count(row['parameters'])} parameters, {count(row['trainable_parameters'])} of them trained",

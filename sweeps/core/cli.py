@@ -273,6 +273,12 @@ def _end(outcome: work.Outcome, events: Events | None, results: Path) -> None:
     raise typer.Exit(code)
 
 
+def _asked(error: Exception) -> str:
+    """The command that a usage error is of: `sweeps run`; `sweeps` where there is no such command."""
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "sweeps"
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -281,7 +287,7 @@ def main() -> None:
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="sweeps", standalone_mode=False)
     except (BadInput, UsageError) as error:
-        text = f"{error.format_message()} See `sweeps --help`." if hasattr(error, "format_message") else str(error)
+        text = f"{error.format_message()} See `{_asked(error)} --help`." if hasattr(error, "format_message") else str(error)
         Console(stderr=True).print(f"error: {text}", style="red", highlight=False, markup=False, soft_wrap=True)
         code = BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):

@@ -40,10 +40,14 @@ def check(file: Path) -> None:
 
 
 def problems(file: Path) -> Iterator[str]:
-    """All that is wrong with it, one line each: the rule, the value, the cure."""
+    """All that is wrong with it, one line each: the rule, the value, the cure. BadInput where it is no file that can be read."""
     try:
         cluster = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BadInput(
+            f"a cluster file is a file that can be read, but '{file}' is not ({error.strerror}): give the path of one, such as cluster.yaml"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         yield f"a cluster file is YAML, but {file} is not ({' '.join(str(error).split())[:200]}): mend it, or give another"
         return
     if not isinstance(cluster, dict) or not isinstance(cluster.get("provider"), dict):

@@ -215,7 +215,8 @@ def load_sweep(name: str) -> tuple[str, Sweep | Study]:
             raise BadInput(f"there is no sweep {name!r}: {cure}")
         return name, importlib.import_module(f"sweeps.{name}").SWEEP
     except ValidationError as error:
-        raise BadInput(explain(error, Sweep, f"sweep {name!r}")) from None
+        model = next((model for model in (Study, Part) if model.__name__ == error.title), Sweep)
+        raise BadInput(explain(error, model, f"sweep {name!r}")) from None
 
 
 def _sweep_name(path: Path) -> str:

@@ -40,7 +40,7 @@ from sweeps.core.lease import RunTaken
 from sweeps.core.report import REPORT, write_report
 from sweeps.core.screen import Screen, account, sharing
 from sweeps.core.spec import RunSpec
-from sweeps.core.standing import finished
+from sweeps.core.standing import finished, total_trials
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage, dataset_place
 from sweeps.core.study_table import show_study
@@ -404,8 +404,7 @@ class Work:
             spec = rearrange(storage, journal, spec, self.resources)
         job = Job(storage, Decisions(spec, journal), folder, parse_size(self.options.cache_size or spec.cache_size))
         if not finished(spec, job.state):
-            open_trials = ", ".join(trial.trial_id for trial in job.decisions.state.open_trials) or "none"
-            self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, going on with: {open_trials}", soft_wrap=True)
+            self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, {_what_is_left(spec, job.state)}", soft_wrap=True)
         return job
 
     def _carry_on(self, jobs: list[Job]) -> Outcome:
@@ -484,6 +483,15 @@ class Work:
         page = self.options.results / REPORT
         write_report(self.options.results, page)
         return f"report: {page}"
+
+
+def _what_is_left(spec: RunSpec, state: RunState) -> str:
+    """Of a run that is not finished."""
+    if state.open:
+        return f"going on with: {', '.join(trial.trial_id for trial in state.open_trials)}"
+    if more := total_trials(spec, state) - len(state.trials):
+        return f"all ended; {more} to come" if state.trials else f"{more} to come"
+    return "all ended; the best is still to be measured"
 
 
 def _waves(parts: Iterable[Resolved]) -> tuple[list[Resolved], list[Resolved]]:

@@ -191,8 +191,13 @@ def test_machines_run_what_was_tested(file: Path) -> None:
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"a cluster file is YAML, but .* is not .*: mend it, or give another"):
+    with pytest.raises(
+        BadInput, match=r"a cluster file is a file that can be read, but '.*nowhere\.yaml' is not \(No such file or directory\): "
+    ):
         check(tmp_path / "nowhere.yaml")
+    (tmp_path / "half.yaml").write_text("a: [1")
+    with pytest.raises(BadInput, match=r"a cluster file is YAML, but .* is not .*: mend it, or give another"):
+        check(tmp_path / "half.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(BadInput, match=r"has no `provider`: start from the project's cluster\.yaml"):
         check(tmp_path / "list.yaml")

@@ -61,6 +61,14 @@ def a_cut_archive(path: Path) -> None:
     (path / "tiny.zip").write_bytes(b"PK\x03\x04 and no more")
 
 
+def a_misspelt_sweep(path: Path) -> None:
+    (path / "mine.py").write_text("from sweeps import Sweep\nSWEEP = Sweep(question='q', trainable='cnn', spce={})\n")
+
+
+def a_misspelt_study(path: Path) -> None:
+    (path / "mine.py").write_text("from sweeps import Study\nSWEEP = Study(question='q', prts=())\n")
+
+
 def one_class(path: Path) -> None:
     from PIL import Image
 
@@ -80,11 +88,27 @@ Given = Callable[[Path], None]
 
 BAD_INPUT: list[tuple[Given, list[str], str]] = [
     (nothing, ["runn"], "No such command 'runn'. Did you mean 'run'? See `sweeps --help`."),
-    (nothing, ["run"], "Missing argument 'SWEEP'. See `sweeps --help`."),
+    (nothing, ["run"], "Missing argument 'SWEEP'. See `sweeps run --help`."),
     (
         nothing,
         ["run", "dropout", "--smples", "4"],
-        "No such option: --smples (Possible options: --samples, --seeds, --set) See `sweeps --help`.",
+        "No such option: --smples (Possible options: --samples, --seeds, --set) See `sweeps run --help`.",
+    ),
+    (nothing, ["best"], "Missing argument 'RUN'. See `sweeps best --help`."),
+    (
+        a_misspelt_sweep,
+        ["plan", "mine.py"],
+        "sweep 'mine.py' has no setting 'spce': did you mean 'space'?",
+    ),
+    (
+        a_misspelt_study,
+        ["plan", "mine.py"],
+        "sweep 'mine.py' has no setting 'prts': did you mean 'parts'?",
+    ),
+    (
+        nothing,
+        ["doctor", "--cluster", "nope.yaml"],
+        "a cluster file is a file that can be read, but 'nope.yaml' is not (No such file or directory): give the path of one, such as cluster.yaml",
     ),
     (nothing, ["run", "dropuot"], "there is no sweep 'dropuot': did you mean dropout?"),
     (nothing, ["run", "vit"], f"there is no sweep 'vit': use one of {SWEEP_NAMES}, or the path of a .py file that defines SWEEP"),

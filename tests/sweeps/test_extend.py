@@ -11,6 +11,7 @@ import pytest
 
 from data_prep import BadInput, Dataset
 from sweeps import Sweep, choice, uniform
+from sweeps.core.decide import Decisions
 from sweeps.core.extend import Extension, check, extend, rearrange, settle, with_limits
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
@@ -340,7 +341,8 @@ def test_a_session_has_the_resources_that_it_is_given_and_so_has_the_next(
     assert sweeps("resume", "run")[0] == 130
     assert given == [(2, 0.0, 1), (2, 0.0, 1)]
     assert (begun.spec().cpus_per_trial, begun.spec().gpus_per_trial) == (2, 0.0)
-    assert sweeps("resume", "run", "--cpus", "1")[0] == 130
+    code, out, _ = sweeps("resume", "run", "--cpus", "1")
+    assert (code, out.splitlines()[0]) == (130, "run: 0 trials so far, 3 to come")
     assert given[2:] == [(1, 0.0, 2)]
 
 
@@ -354,3 +356,28 @@ def test_a_finished_run_keeps_its_resources(sweeps: Sweeps, digits: Dataset) -> 
     code, out, _ = sweeps("resume", "run", "--cpus", "999")
     assert (code, out) == (1, "run is finished: nothing to do. `sweeps status run` shows why it has no model.\n")
     assert (storage.spec().cpus_per_trial, read_state(storage).resources) == (1, None)
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_resume_says_what_is_left(sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that are open, those to come, or the last thing of all. (The session itself is left out.)"""
+    storage = a_run_on(digits, samples=1)
+    journal = Journal(storage)
+
+    def write(*rows: runs.Row) -> None:
+        for row in rows:
+            journal.append(**{key: value for key, value in row.items() if key != "time"})
+
+    def said(*words: str) -> str:
+        code, out, _ = sweeps("resume", "run", *words)
+        assert code == 130
+        return out.splitlines()[0]
+
+    monkeypatch.setattr("sweeps.core.runner.run_session", lambda *given: False)
+    write({"kind": "session", "workers": 1})
+    Decisions(storage.spec(), journal).suggest()
+    write(runs.start(1, 1))
+    assert said() == "run: 1 trials so far, going on with: 00001"
+    write(runs.result(1, 1, 2, 0.5), runs.end(1, 3))
+    assert said() == "run: 1 trials so far, all ended; the best is still to be measured"
+    assert said("--samples", "8") == "run: 1 trials so far, all ended; 7 to come"

@@ -414,6 +414,23 @@ def test_the_screen_at_80_columns(results: Path) -> None:
     assert "not evaluated" not in text
 
 
+@pytest.mark.parametrize(
+    ("fixed", "line"),
+    [
+        ({"depth": 1}, "settings    dropout 0.3; fixed: size 8, depth 1"),
+        ({"depth": 1, "dropout": 0.3}, "settings    fixed: size 8, depth 1, dropout 0.3"),
+    ],
+)
+def test_the_screen_tells_of_what_was_fixed(results: Path, fixed: dict[str, Any], line: str) -> None:
+    """By `--set`, on a setting that the sweep would have searched: the trial has it, and nothing else would say so."""
+    of = spec()
+    export(of.model_copy(update={"sweep": of.sweep.with_settings(fixed)}), evaluated(), results)
+    told = [" ".join(text.split()) for text in shown(results).splitlines()]
+    assert " ".join(line.split()) in told
+    (row,) = best_models_table(results)
+    assert {**row["settings"], **row["fixed"]} == {"dropout": 0.3, "depth": 1, "size": 8}
+
+
 def test_the_screen_before_the_evaluation(results: Path) -> None:
     export(spec(), state(), results)
     assert "not evaluated yet" in shown(results)

@@ -133,7 +133,7 @@ def test_a_users_own_file(tmp_path: Path) -> None:
         ("SWEEP = Sweep(", "{file} must run as Python, but got SyntaxError: '(' was never closed (bad.py, line 1): mend that line"),
         (
             "from sweeps import *\nfrom sweeps import Sweep\nSWEEP = Sweep(question='q', trainable='cnn', spce={})",
-            "sweep '{file}' needs 'space', which is not given: add it",
+            "sweep '{file}' has no setting 'spce': did you mean 'space'?",
         ),
         (
             "from sweeps import Sweep\nSWEEP = Sweep(question='q', trainable='cnn', space={'dropout': [0.1, 0.2]})",

@@ -120,7 +120,7 @@ def test_refused(key: str, value: Any, rule: str) -> None:
         (TrainConfig, {"droput": 0.1, "size": 32}, f"this has no setting 'droput': use one of {EVERY}"),
         (TrainConfig, {"size": 7, "epochs": 0}, "this: size must be greater than or equal to 8, but got 7: give another size"),
         (Needs, {}, "this needs 'low', which is not given: add it"),
-        (Needs, {"low": 1, "height": 2}, "this has no setting 'height': use one of high, low"),
+        (Needs, {"low": 1, "height": 2}, "this has no setting 'height': did you mean 'high'?"),
         (Needs, {"low": 11}, "this: low must be at most high, but got 11 and 10: swap them"),
     ],
 )

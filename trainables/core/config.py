@@ -5,6 +5,7 @@ A key that is not a setting, or a value out of range, is refused here, before a 
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -95,10 +96,13 @@ def checked(model: type[ConfigType], values: dict[str, Any], what: str) -> Confi
 
 def explain(error: ValidationError, model: type[BaseModel], what: str) -> str:
     """The first problem of a pydantic error as one line."""
-    problem = error.errors()[0]
+    # A misspelt name first: what it was meant for is missing, too.
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{what} has no setting {key!r}: use one of {', '.join(sorted(model.model_fields))}"
+        near = difflib.get_close_matches(key, model.model_fields, n=1)
+        cure = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(sorted(model.model_fields))}"
+        return f"{what} has no setting {key!r}: {cure}"
     if problem["type"] == "missing":
         return f"{what} needs {key!r}, which is not given: add it"
     rule = problem["msg"].removeprefix("Value error, ")

@@ -214,6 +214,7 @@ def _work(jobs: list[Job], workers: int, tell: Callable[[str], Any], give_up: Ca
     from ray import tune
 
     from sweeps.core.tune import (
+        ClusterLost,
         Ending,
         JournalCallback,
         JournalScheduler,
@@ -262,7 +263,14 @@ def _work(jobs: list[Job], workers: int, tell: Callable[[str], Any], give_up: Ca
         # Tune's own end gives an epoch ten seconds, then kills its worker. It takes SIGUSR1 over and keeps it.
         handled = (_handling(signal.SIGINT, finish), _handling(signal.SIGTERM, finish), _handling(signal.SIGUSR1, _interrupt))
         with handled[0], handled[1], handled[2], _watched(ending, give_up), memory_kills_as_losses(), suppress(NothingAtWork):
-            tuner.fit()
+            try:
+                tuner.fit()
+            except tune.TuneError:
+                # What a callback raises of a trial's error comes in one of Tune's own.
+                if ending.no_node is None:
+                    raise
+    if ending.no_node:
+        raise ClusterLost(ending.no_node)
     if ending.reason:
         raise (RunTaken if ending.taken else StorageLost)(ending.reason)
     if callback.problems:

@@ -69,11 +69,13 @@ class NothingAtWork(Exception):
 class Ending:
     """Whether the session ends before its runs do. `reason`: a storage is lost; nothing that comes after it is taken: a resume has it again; `taken`: to
     another process.
+    `no_node`: why Ray cannot go on, once it has lost its last node.
     `interrupted`: it was asked to; each worker ends the epoch that it is in the middle of."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
         self.taken = False
+        self.no_node: str | None = None
         self.interrupted = False
 
     @property
@@ -250,7 +252,8 @@ class JournalCallback(Callback):
         self.looked = time.monotonic()
         # Not asked where there is none: it would start one.
         if ray.is_initialized() and not any(node["Alive"] for node in ray.nodes()):
-            raise ClusterLost("Ray has no node left: one of its own processes was ended")
+            self.ending.no_node = "Ray has no node left: one of its own processes was ended"
+            raise ClusterLost(self.ending.no_node)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial is given to another worker: after the loss of its machine, or where its worker gave it up, always, else RETRIES times.

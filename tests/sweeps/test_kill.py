@@ -243,6 +243,29 @@ def test_ctrl_c_once_ends_the_epoch_and_twice_gives_it_up(tmp_path: Path, data_r
     assert not any(trial.end for trial in state.trials.values())
 
 
+def test_a_part_of_ray_itself_is_killed(tmp_path: Path, data_root: Path) -> None:
+    """The run stops by itself, in a line and not in a traceback. (How such a run goes on is what the soak looks at.)"""
+    machine = Machine(tmp_path / "machine", data_root)
+    (machine.folder / "mine.py").write_text(SWEEP)
+    # It works until it has noticed, which takes some 15 s.
+    process = machine.start("run", "mine.py", *WORDS, "--epochs", "5000", "--run-name", "run")
+    try:
+        machine.wait("run", lambda state: epochs(state) >= 3)
+        (raylet,) = [member for member in psutil.Process(process.pid).children(recursive=True) if member.name() == "raylet"]
+        raylet.kill()
+        out, err = process.communicate(timeout=SECONDS)
+    finally:
+        if process.poll() is None:
+            kill_all(process)
+    assert process.returncode == 130, out + err
+    assert re.search(r"^stopped: Ray (has no node left|does not answer any more): ", out, re.MULTILINE), out
+    assert out.endswith("interrupted; everything reported is kept: go on with `sweeps resume run`\n")
+    assert "Traceback" not in out + err
+    state = machine.state("run")
+    assert (epochs(state) >= 3, state.count("failed"), len(state.open)) == (True, 0, 2)
+    assert len(machine.results("run")) == epochs(state), "it is exported"
+
+
 def test_a_second_driver_is_refused(tmp_path: Path, data_root: Path) -> None:
     machine = Machine(tmp_path / "machine", data_root)
     (machine.folder / "mine.py").write_text(SWEEP)

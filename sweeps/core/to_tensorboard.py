@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboardX.record_writer import RecordWriter
 
 from data_prep import BadInput
 from sweeps.core.rows import settings_of
 from sweeps.core.tables import BEST_MODELS, EPOCHS, FIGURES, TRIALS
+from trainables.core.curves import NAME, epoch_events, record, scalar, version
 from trainables.core.files import sync_folder
 
 Row = Mapping[str, Any]
 
-# Column of `epochs` -> tag: what has one word before the slash is side by side.
-CURVES: Final = {
-    "train_accuracy": "accuracy/train",
-    "val_accuracy": "accuracy/validation",
-    "train_loss": "loss/train",
-    "val_loss": "loss/validation",
-    "learning_rate": "learning_rate",
-    "epoch_seconds": "epoch_seconds",
-    "images_per_second": "images_per_second",
-}
 # Of the best epoch, as the HParams tab compares trials: it shows the last value of a tag.
 AT_BEST: Final = {"val_accuracy": "best/val_accuracy", "val_loss": "best/val_loss", "train_seconds": "best/train_seconds"}
 # Of the protocol: api.proto of TensorBoard's plugin.
@@ -47,7 +36,7 @@ def write(run: str, tables: Mapping[str, Iterable[Row]], folder: Path) -> int:
         if trial["started_at"] is None:
             continue
         try:
-            _replace(folder / run / trial["trial_id"], _events(trial, epochs.get(trial["trial_id"], []), best.get(trial["trial_id"])))
+            _replace(folder / run / trial["trial_id"], _records(trial, epochs.get(trial["trial_id"], []), best.get(trial["trial_id"])))
         except OSError as error:
             raise BadInput(
                 f"--out is a folder that can be written, but '{folder}' cannot ({error.strerror or error}): make room or give another"
@@ -56,23 +45,18 @@ def write(run: str, tables: Mapping[str, Iterable[Row]], folder: Path) -> int:
     return written
 
 
-def _replace(folder: Path, events: Iterable[Any]) -> None:
+def _replace(folder: Path, records: Iterable[bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # TensorBoard reads what has `tfevents` in its name.
     temporary = folder / ".new"
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    writer = RecordWriter(str(temporary))
-    for event in events:
-        writer.write(event.SerializeToString())
-    writer.close()
-    temporary.replace(folder / "events.out.tfevents.sweeps")
+    temporary.write_bytes(b"".join(records))
+    temporary.replace(folder / NAME)
     sync_folder(folder)
 
 
-def _events(trial: Row, epochs: list[Row], best: Row | None) -> Iterator[Any]:
+def _records(trial: Row, epochs: list[Row], best: Row | None) -> Iterator[bytes]:
     started = trial["started_at"].timestamp()
-    yield Event(wall_time=started, file_version="brain.Event:2")
+    yield record(version(started))
     # Trials of one configuration with several seeds are a group, which the tab averages.
     start = SessionStartInfo(start_time_secs=started, group_name=trial["repeat_of"] or trial["trial_id"])
     for name, value in settings_of(trial).items():
@@ -86,24 +70,20 @@ def _events(trial: Row, epochs: list[Row], best: Row | None) -> Iterator[Any]:
             start.hparams[name].number_value = value
     yield _session(started, "session_start_info", start)
     for row in epochs:
-        moment = row["finished_at"].timestamp()
-        yield from (_scalar(moment, row["epoch"], tag, row[name]) for name, tag in CURVES.items() if row[name] is not None)
+        yield epoch_events({**row, "finished_at": row["finished_at"].timestamp()})
     if trial["finished_at"] is None:
         return
     ended = trial["finished_at"].timestamp()
     if trial["best_epoch"] is not None:
         figures = {tag: trial[name] for name, tag in AT_BEST.items()}
         figures |= {f"best/test_{figure}": (best or {}).get(f"test_{figure}") for figure in FIGURES}
-        yield from (_scalar(ended, trial["best_epoch"], tag, value) for tag, value in figures.items() if value is not None)
+        yield from (record(scalar(ended, trial["best_epoch"], tag, value)) for tag, value in figures.items() if value is not None)
     status = FAILURE if trial["status"] == "failed" else SUCCESS
     yield _session(ended, "session_end_info", SessionEndInfo(status=status, end_time_secs=ended))
 
 
-def _session(moment: float, name: str, info: Any) -> Any:
+def _session(moment: float, name: str, info: Any) -> bytes:
     content = HParamsPluginData(version=0, **{name: info}).SerializeToString()
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="hparams", content=content))
-    return Event(wall_time=moment, summary=Summary(value=[Summary.Value(tag=f"_hparams_/{name}", metadata=metadata)]))
-
-
-def _scalar(moment: float, step: int, tag: str, value: float) -> Any:
-    return Event(wall_time=moment, step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+    event = Event(wall_time=moment, summary=Summary(value=[Summary.Value(tag=f"_hparams_/{name}", metadata=metadata)]))
+    return record(event.SerializeToString())

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ray.tune.experiment import Trial
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_prep import open_dataset, split
 from sweeps.core.journal import read_state
@@ -36,6 +37,15 @@ pytestmark = pytest.mark.usefixtures("ray")
 def frames(results: Path) -> dict[str, pd.DataFrame]:
     tables = ("trials", "epochs", "best_models", "class_reports", "layers", "confusions", "mistakes")
     return {name: pd.read_parquet(results / name) for name in tables}
+
+
+def shown_curve(folder: Path, tag: str = "accuracy/validation") -> dict[int, float]:
+    """Epoch -> figure, as TensorBoard shows a trial's folder: an epoch that is there twice is an error."""
+    reader = EventAccumulator(str(folder))
+    reader.Reload()
+    events = reader.Scalars(tag)
+    assert [event.step for event in events] == list(range(1, len(events) + 1))
+    return {event.step: event.value for event in events}
 
 
 def test_tune_keeps_no_trial_that_has_ended(sweeps: Sweeps, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +101,12 @@ def test_a_run_from_start_to_table(sweeps: Sweeps, data_root: Path, tmp_path: Pa
         f"select run, count(*) from read_parquet('{tmp_path}/results/epochs/**/*.parquet', hive_partitioning=true) group by run"
     )
     assert counted.fetchall() == [("one", 9)]
+
+    folders = sorted({path.parent for path in (tmp_path / "runs" / "one").rglob("*tfevents*")})
+    assert [str(path.relative_to(tmp_path)) for path in folders] == [f"runs/one/checkpoints/0000{n}" for n in (1, 2, 3)]
+    for folder in folders:
+        own = tables["epochs"].query("trial_id == @folder.name").set_index("epoch")["val_accuracy"]
+        assert shown_curve(folder) == pytest.approx(own.to_dict())
 
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Tune gives Ctrl-C back: this may be a notebook"
 
@@ -240,6 +256,8 @@ def test_a_lost_worker_costs_a_restart_and_no_number(sweeps: Sweeps, data_root: 
     rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "runs" / "killed" / "journal.jsonl").read_text().splitlines()]
     reported = [row["epoch"] for row in rows if row["kind"] == "result"]
     assert reported == list(range(1, 9)), "each epoch once, in order"
+    own = curves["killed"].set_index("epoch")["val_accuracy"]
+    assert shown_curve(tmp_path / "runs" / "killed" / "checkpoints" / "00001") == pytest.approx(own.to_dict())
 
 
 def test_a_time_budget_ends_the_run_with_a_measured_model(sweeps: Sweeps, data_root: Path, tmp_path: Path) -> None:
@@ -274,7 +292,8 @@ def test_a_best_checkpoint_that_is_damaged_loses_no_result(sweeps: Sweeps, data_
     assert sweeps(*words)[0] == 0
     journal = tmp_path / "runs" / "one" / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
-    (checkpoint,) = (tmp_path / "runs" / "one" / "checkpoints" / "00001").iterdir()
+    checkpoint, events = sorted((tmp_path / "runs" / "one" / "checkpoints" / "00001").iterdir())
+    assert (checkpoint.name, events.name) == ("epoch-000001.npz", "events.out.tfevents.sweeps")
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[:-1])
     shutil.rmtree(tmp_path / "results")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.trainables.trials import assert_same_arrays
 from trainables.core.checkpoint import CheckpointStore
+from trainables.core.curves import NAME
 
 
 def arrays(epoch: int) -> dict[str, np.ndarray]:
@@ -237,7 +238,7 @@ def test_objects_are_not_saved(store: CheckpointStore) -> None:
 
 def test_other_files_are_ignored(store: CheckpointStore, folder: Path) -> None:
     fill(store, 2)
-    others = [".epoch-000003.npz.123.tmp", "epoch-000003.npz.tmp", "epoch-3.npz", "epoch-000003.npy", "xepoch-000003.npz"]
+    others = [".epoch-000003.npz.123.tmp", "epoch-000003.npz.tmp", "epoch-3.npz", "epoch-000003.npy", "xepoch-000003.npz", NAME]
     for name in others:
         (folder / name).write_bytes(b"half of it")
     (folder / "epoch-000004.npz").mkdir()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_prep import BadInput, Dataset
 from tests.trainables.trials import TINY, assert_same_arrays, in_new_process, metrics, training, warm
@@ -19,6 +20,7 @@ from trainables import Trainable
 from trainables.cnn import CnnConfig
 from trainables.core import worker as worker_module
 from trainables.core.checkpoint import CheckpointStore
+from trainables.core.curves import NAME
 from trainables.core.features import CACHE_BYTES
 from trainables.core.selection import best_epoch
 from trainables.core.worker import Worker
@@ -117,6 +119,60 @@ def test_a_step_is_an_epoch_and_its_checkpoint_is_stored(task: Task, expected: l
     shutil.rmtree(given["checkpoints"])
     Path(given["checkpoints"]).write_text("a file where the folder was")
     assert worker.step() == {"lost": "a checkpoint cannot be written (File exists)"}
+
+
+def curve(task: dict[str, Any], tag: str = "loss/train") -> list[tuple[int, float]]:
+    """What TensorBoard shows of the folder of its checkpoints."""
+    accumulator = EventAccumulator(task["checkpoints"])
+    accumulator.Reload()
+    return [(event.step, event.value) for event in accumulator.Scalars(tag)]
+
+
+def as_curve(results: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    return [(result["epoch"], float(np.float32(result["train_loss"]))) for result in results]
+
+
+def test_its_curves_stand_beside_its_checkpoints(task: Task, stored: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Each epoch once, also when it is begun again."""
+    assert curve(task()) == as_curve(stored) == as_curve(expected[:2])
+    names = {path.name for path in Path(task()["checkpoints"]).iterdir()}
+    assert names == {NAME, "epoch-000001.npz", "epoch-000002.npz"}
+    worker = Worker(config=task(reported=1))
+    worker.step()
+    assert curve(task()) == as_curve(expected[:2]), "sent again, and not written again"
+    worker.step()
+    assert curve(task()) == as_curve(expected)
+    assert curve(task(), "images_per_second")[1][0] == 2
+    assert store_of(task()).epochs() == [1, 2, 3], "the best, and the newest two"
+
+
+def test_curves_that_are_behind_catch_up_without_an_epoch(task: Task, stored: list[dict[str, Any]]) -> None:
+    """Killed between a checkpoint and its curves."""
+    file = Path(task()["checkpoints"]) / NAME
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-200])
+    Worker(config=task(reported=1)).step()
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("lost", [[2], [1, 2]])
+def test_curves_of_an_epoch_that_is_trained_again(
+    task: Task, stored: list[dict[str, Any]], expected: list[dict[str, Any]], lost: list[int]
+) -> None:
+    for epoch in lost:
+        (Path(task()["checkpoints"]) / f"epoch-{epoch:06d}.npz").unlink()
+    worker = Worker(config=task(reported=2))
+    worker.step()
+    assert worker.training
+    assert curve(task()) == as_curve(expected)
+    seconds = [(row["epoch"], float(np.float32(row["epoch_seconds"]))) for row in worker.training.history]
+    assert curve(task(), "epoch_seconds") == seconds, "of the later training"
+
+
+def test_no_trouble_with_curves_costs_an_epoch(task: Task, expected: list[dict[str, Any]]) -> None:
+    (Path(task()["checkpoints"]) / NAME).mkdir(parents=True)
+    assert numbers(steps(Worker(config=task()), 2)) == expected[:2]
+    assert numbers(steps(Worker(config=task(reported=1)), 2)) == expected[1:3]
 
 
 def test_its_share_is_claimed_before_keras_comes(task: Task) -> None:

@@ -21,6 +21,7 @@ from ray import tune
 from data_prep import Dataset
 from trainables.core.bases import KeptBase
 from trainables.core.checkpoint import CheckpointStore
+from trainables.core.curves import Curves
 from trainables.core.datasets import at_hand
 from trainables.core.devices import claim, name_of_device
 from trainables.core.evaluation import evaluate
@@ -157,9 +158,12 @@ class Worker(tune.Trainable):
         network = shared.base.network(trainable, config, class_count(config, dataset), self.task["bases"])
         training = Training(trainable, config, dataset, network, final=self.task["final"], graphs=shared.graphs, cache=shared.cache)
         self.store = CheckpointStore(self.task["checkpoints"])
+        self.curves = Curves(self.store.system, self.store.folder)
         newest = self.store.load_newest()
         if newest:
             training.restore(*newest)
+        # A kill between a checkpoint and its curves has left an epoch out.
+        self.curves.write(training.history)
         training.deadline = self.task["deadline"] or math.inf
         trainable_parameters = sum(math.prod(variable.shape) for variable in training.network.trainable_variables)
         self.facts = {
@@ -207,6 +211,7 @@ class Worker(tune.Trainable):
         # And those of trials that are this training up to there.
         prefixes = [best_epoch(history[:count]) for count in self.task.get("prefixes", ()) if count <= len(history)]
         self.store.save(training.state(), history, best_epoch(history), best_epoch(history[:-1] or history), *prefixes)
+        self.curves.write(history)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing for Ray to keep: the checkpoints are on the run storage. (Ray calls this when a worker changes trials.)"""

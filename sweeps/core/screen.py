@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import threading
 import time
@@ -72,18 +73,25 @@ class Screen:
             with journal.lock:
                 memory = memory_of_workers(journal.state)
                 return Group(*overview(spec, journal.state, time.time(), memory), "", trial_table(spec, journal.state, rows, memory))
-        table, trials, total, epochs, elapsed = runs_table(), 0, 0, 0, 0.0
+        return self._of_several()
+
+    def _of_several(self) -> RenderableType:
+        table, trials, total, epochs, elapsed, images, memory = runs_table(), 0, 0, 0, 0.0, 0.0, 0
+        table.columns += [Column("images/s", give=3), Column("memory", give=4)]
         for spec, journal in self.runs:
             with journal.lock:
                 state = journal.state
-                table.add(*summary(spec, state))
+                speed, held = images_per_second(state), sum(memory_of_workers(state).values())
+                table.add(*summary(spec, state), f"{speed:,.0f}" if speed else "", amount(held) if held else "")
                 trials += sum(trial.end is not None for trial in state.trials.values())
                 total += total_trials(spec, state)
                 epochs += state.trained_epochs
                 elapsed = max(elapsed, state.elapsed_at(time.time()) if state.sessions else 0.0)
+            images, memory = images + speed, memory + held
         name = next((spec.study for spec, _ in self.runs if spec.study), "")
         head = bar(trials / total, f"{trials}/{total} trials")
-        return Group(fitted(name, "bold"), head, fitted(f"{epochs} epochs in {duration(elapsed)}"), "", table)
+        told = _pace(epochs, elapsed, images, memory) if epochs and elapsed else "starting"
+        return Group(fitted(name, "bold"), head, fitted(told), "", table)
 
     def _print_lines(self) -> None:
         shown = {(spec.run, index) for spec, journal in self.runs for index, _ in _ended(journal)}
@@ -248,13 +256,19 @@ def pace(state: RunState, now: float | None, memory: Mapping[int, int] | None = 
     elapsed = state.elapsed_seconds if now is None else state.elapsed_at(now)
     if not epochs or not elapsed:
         return "starting" if now else "no epoch reported yet"
+    return _pace(epochs, elapsed, images_per_second(state) if now else 0.0, sum((memory or {}).values()))
+
+
+def _pace(epochs: int, elapsed: float, images: float, memory: int) -> str:
     text = f"{epochs} epochs in {duration(elapsed)}, {epochs / elapsed:.2f} epochs/s"
-    now_training = [trial.epochs[trial.last_epoch] for trial in state.open_trials if trial.epochs]
-    # Of a training that several trials share, once.
-    images = [row["images_per_second"] for row in now_training if not row.get("of")]
-    if now and images:
-        text += f", {sum(images):,.0f} images/s"
-    return f"{text}, {amount(sum(memory.values()))} in memory" if memory else text
+    text += f", {images:,.0f} images/s" if images else ""
+    return f"{text}, {amount(memory)} in memory" if memory else text
+
+
+def images_per_second(state: RunState) -> float:
+    """Of all that train now, by the last epoch of each; 0 where there is none yet. Of a training that several trials share, once."""
+    last = [trial.epochs[trial.last_epoch] for trial in state.open_trials if trial.epochs]
+    return math.fsum(row["images_per_second"] for row in last if not row.get("of"))
 
 
 def seconds_left(spec: RunSpec, state: RunState, total: int, now: float | None) -> float | None:

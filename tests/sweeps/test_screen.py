@@ -81,11 +81,55 @@ def test_a_study_is_a_row_a_run_and_its_sum(tmp_path: Path) -> None:
     assert lines[1].endswith("  1/9 trials")
     assert lines[2].startswith("6 epochs in ")
     assert [line.split() for line in lines[4:]] == [
-        ["run", "trials", "running", "epochs", "best", "val"],
+        ["run", "trials", "running", "epochs", "best", "val", "images/s"],
         ["base-digits", "0/3", "0"],
-        ["cnn", "0/3", "1/20,", "1/20", "2", "0.5000"],
-        ["big", "1/3", "1/20", "4", "0.6000"],
+        ["cnn", "0/3", "1/20,", "1/20", "2", "0.5000", "400"],
+        ["big", "1/3", "1/20", "4", "0.6000", "100"],
     ]
+
+
+def test_a_study_tells_images_and_memory_of_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of one run: of those that train, each and all."""
+    small, big = job(tmp_path, "one.cnn", "one", 8), job(tmp_path, "one.big", "one", 12)
+    for at_work, trial, speed in ((small, 1, 1200.0), (small, 2, 34.6), (big, 2, 5000.0)):
+        row = runs.result(trial, 2, 1, 0.3, images_per_second=speed)
+        at_work.decisions.journal.append(**{key: value for key, value in row.items() if key != "time"})
+    monkeypatch.setattr(
+        "sweeps.core.screen.memory_of_workers", lambda state: {trial.index: 700_000_000 for trial in state.open_trials if trial.epochs}
+    )
+    lines = shown([job(tmp_path, "base-digits", None, 0), small, big]).splitlines()
+    assert re.fullmatch(r"9 epochs in \d+ s, \d+\.\d\d epochs/s, 6,235 images/s, 2\.1 GB in memory", lines[2].rstrip())
+    assert [line.rstrip() for line in lines[4:]] == [
+        "run          trials     running  epochs  best val  images/s  memory",
+        "base-digits     0/3                   0",
+        "cnn             0/3  2/20, 2/20       4    0.5000     1,235  1.4 GB",
+        "big             1/3        2/20       5    0.6000     5,000  700 MB",
+    ]
+
+
+def test_a_study_that_begins(tmp_path: Path) -> None:
+    """As one run does."""
+    assert shown([job(tmp_path, "base-digits", None, 0), job(tmp_path, "one.cnn", "one", 3)]).splitlines()[2].rstrip() == "starting"
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [(80, ["run", "trials", "running", "epochs", "best", "val"]), (160, ["run", "trials", "running", "epochs", "best", "val", "images/s"])],
+)
+def test_a_studys_lines_never_wrap(tmp_path: Path, width: int, columns: list[str]) -> None:
+    """Of a long name and many trials at work memory is left out first, then the images."""
+    made = job(tmp_path, "one." + "transfer-with-a-long-name", "one", 8)
+    for trial in range(3, 9):
+        epochs = range(1, 3)
+        for row in (runs.suggest(trial, 1, epochs=1000), runs.start(trial, 1), *(runs.result(trial, n, 1, 0.3) for n in epochs)):
+            made.decisions.journal.append(**{key: value for key, value in row.items() if key != "time"})
+    out = io.StringIO()
+    console = Console(file=out, width=width)
+    console.print(Screen([made, job(tmp_path, "one.cnn", "one", 8)], console)._render())
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 7, "a head of three, an empty line, the table"
+    assert max(map(len, lines)) <= width
+    assert lines[4].split() == columns
 
 
 def test_one_run_is_shown_trial_by_trial(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """WHICH trials: one file per sweep here; what runs them is in `core/`. A sweep file, shipped or your own, needs Sweep, Study
-and the ranges; a notebook `trials`, `epochs`, `best` and `class_reports`: the tables of a results folder as DataFrames."""
+and the ranges; a notebook `trials`, `epochs`, `best`, `class_reports`, `confusions` and `mistakes`: the tables of a results folder as DataFrames."""
 
 import sys as _sys
 from types import ModuleType as _ModuleType
 
 from sweeps.core.frames import best as best
 from sweeps.core.frames import class_reports as class_reports
+from sweeps.core.frames import confusions as confusions
 from sweeps.core.frames import epochs as epochs
+from sweeps.core.frames import mistakes as mistakes
 from sweeps.core.frames import trials as trials
 from sweeps.core.space import choice as choice
 from sweeps.core.space import integers as integers

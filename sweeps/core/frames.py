@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from data_prep import BadInput
-from sweeps.core.tables import BEST_MODELS, BOOL, CLASS_REPORTS, EPOCHS, INT, PARAMS, TEXT, TRIALS, schema
+from sweeps.core.tables import BEST_MODELS, BOOL, CLASS_REPORTS, CONFUSIONS, EPOCHS, INT, MISTAKES, PARAMS, TEXT, TRIALS, schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,18 @@ def best(results: str | PathLike[str] = "results") -> pd.DataFrame:
 def class_reports(results: str | PathLike[str] = "results") -> pd.DataFrame:
     """A row a run and class: precision, recall and F1 of its best model on test; `class_name` is a text. Types and errors as of `trials`."""
     return _frame(results, CLASS_REPORTS)
+
+
+def confusions(results: str | PathLike[str] = "results") -> pd.DataFrame:
+    """A row a run, class and class that `images` of it are taken for: the confusion matrix of its best model on test, without its zeros. None of runs that
+    an older version measured. Types and errors as of `trials`."""
+    return _frame(results, CONFUSIONS)
+
+
+def mistakes(results: str | PathLike[str] = "results") -> pd.DataFrame:
+    """A row a run and image of test that its best model is the surest of and wrong about, the surest first; `png` is the image as a PNG file (bytes). None
+    of runs that an older version measured. Types and errors as of `trials`."""
+    return _frame(results, MISTAKES)
 
 
 def _frame(results: str | PathLike[str], table: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import shutil
 import subprocess
 import sys
@@ -10,16 +11,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 import sweeps
 from data_prep import BadInput
 from sweeps.core.parquet import read_table, write_table
 from sweeps.core.results import export
-from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, EPOCHS, TRIALS, columns
+from sweeps.core.tables import BEST_MODELS, CLASS_REPORTS, CONFUSIONS, EPOCHS, MISTAKES, TRIALS, columns
 from tests.sweeps import runs
 
 ROOT = Path(__file__).parents[2]
-TABLES = {TRIALS: sweeps.trials, EPOCHS: sweeps.epochs, BEST_MODELS: sweeps.best, CLASS_REPORTS: sweeps.class_reports}
+TABLES = {
+    TRIALS: sweeps.trials,
+    EPOCHS: sweeps.epochs,
+    BEST_MODELS: sweeps.best,
+    CLASS_REPORTS: sweeps.class_reports,
+    CONFUSIONS: sweeps.confusions,
+    MISTAKES: sweeps.mistakes,
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +74,27 @@ def test_types_fit_what_is_done_with_them(results: Path) -> None:
     assert kinds["params_final_fit"] == "boolean"
     assert trials["status"].value_counts().to_dict() == {"completed": 2, "stopped": 2, "failed": 2, "running": 2}
     assert trials.groupby("run")["epochs_trained"].sum().to_dict() == {runs.RUN: 6, "autokeras-1": 5}
+
+
+def test_what_the_best_model_gets_wrong(results: Path) -> None:
+    confusions = sweeps.confusions(results)
+    matrix = confusions.pivot(index="class_index", columns="predicted_index", values="images").fillna(0)
+    assert (matrix.shape, matrix.loc[9, 8], matrix.loc[9, 9], matrix.loc[8, 9]) == ((10, 10), 30, 24, 0)
+    reports = sweeps.class_reports(results)
+    assert confusions.groupby("class_name")["images"].sum().to_dict() == reports.set_index("class_name")["support"].to_dict()
+    (mistake,) = sweeps.mistakes(results).to_dict("records")
+    assert [mistake[name] for name in ("run", "class_name", "predicted_name", "predicted_probability")] == [runs.RUN, "9", "8", 0.99]
+    assert Image.open(io.BytesIO(mistake["png"])).size == (1, 1)
+    kinds = confusions.dtypes.astype(str)
+    assert kinds[["class_index", "predicted_index", "images"]].unique().tolist() == ["Int64"]
+
+
+def test_a_run_of_before_there_were_any(results: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(results, old)
+    for table in (CONFUSIONS, MISTAKES):
+        shutil.rmtree(old / table)
+        assert (len(TABLES[table](old)), len(TABLES[table](results)) > 0) == (0, True)
 
 
 def test_it_reads_a_folder_of_an_older_version_and_leaves_it_as_it_is(results: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,55 @@ def test_seeds_are_a_band_and_few_values_stand_side_by_side(browser: Browser, tm
     assert np.allclose([mark[1:] for mark in browser.run(MARKS, "swept", "seeds")], [[0.5, 0.7, 0.6, 3], [0.6, 0.8, 0.7, 3]])
     browser.run(CHOOSE, "param", "dropout")
     assert shown_by(browser, "swept")["xAxis"][0]["type"] == "value", "a rate's scale is not logarithmic"
+    browser.quiet()
+
+
+ENDS = """
+const [chart, component] = arguments;
+const model = echarts.getInstanceByDom(document.querySelector(`.chart[data-chart=${chart}]`)).getModel();
+return model.queryComponents({mainType: component}).map((axis) => axis.axis.scale.getExtent());
+"""
+
+
+TICKS = """
+const model = echarts.getInstanceByDom(document.querySelector(`.chart[data-chart=${arguments[0]}]`)).getModel();
+return model.getComponent('yAxis').axis.scale.getTicks().map(({value}) => value);
+"""
+
+
+@pytest.mark.parametrize(
+    ("figure", "accuracy", "accuracies"),
+    [("accuracy", 0.97, [0.8, 1]), ("accuracy", 1.0, [0.8, 1]), ("accuracy", 0.0, [0, 0.2]), ("loss", 0.97, [1.2, 1.4])],
+)
+def test_the_axes_of_one_trial(browser: Browser, tmp_path: Path, figure: str, accuracy: float, accuracies: list[float]) -> None:
+    """An accuracy ends at 1, and its 4 s of training begin at 0; its loss is 1.25."""
+    rows = [{"kind": "session", "time": T0}, suggest(1, 1), start(1, 1), result(1, 1, 9, accuracy, train_accuracy=accuracy), end(1, 10)]
+    export(spec(), state(rows=rows), tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    browser.draw_all()
+    browser.run(CHOOSE, "metric", figure)
+    assert [mark["value"] for mark in browser.run(MARKS, "cost", "trials")] == [[4, accuracy if figure == "accuracy" else 1.25]]
+    assert browser.run(ENDS, "cost", "xAxis") == [[0, 5]]
+    assert browser.run(ENDS, "cost", "yAxis") == browser.run(ENDS, "swept", "yAxis") == [accuracies]
+    assert browser.run(ENDS, "parallel", "parallelAxis") == [[0, 5], accuracies]
+    steps = {round(after - before, 6) for before, after in pairwise(browser.run(TICKS, "swept"))}
+    assert steps == {0.05}, "none is shorter than another"
+    if figure == "accuracy":
+        assert browser.run(ENDS, "validation", "yAxis") == browser.run(ENDS, "train", "yAxis") == [accuracies]
+    browser.quiet()
+
+
+def test_the_axes_of_one_trial_that_a_filter_leaves(browser: Browser, results: Path) -> None:
+    """Of two: a rate of dropout of 0.3 in between of 0 and 0.5, and back to both."""
+    browser.run(CHOOSE, "param", "dropout")
+    both = [browser.run(ENDS, chart, axis) for chart in ("swept", "cost") for axis in ("xAxis", "yAxis")]
+    browser.run(FILTER, "dropout>0.2")
+    assert [mark["trial"] for mark in browser.run(MARKS, "swept", "trials")] == [1]
+    assert browser.run(ENDS, "swept", "xAxis") == [[0, 0.5]]
+    assert browser.run(ENDS, "swept", "yAxis") == [[0.6, 0.8]]
+    browser.run(FILTER, "")
+    assert [browser.run(ENDS, chart, axis) for chart in ("swept", "cost") for axis in ("xAxis", "yAxis")] == both
     browser.quiet()
 
 

@@ -49,6 +49,29 @@ const frame = (colour) => ({
   tooltip: { trigger: "item", confine: true, backgroundColor: colour.page, borderColor: colour.line, textStyle: { color: colour.text, fontSize: 12 } },
 });
 
+// The ends of an axis of a figure, in fifths: of accuracies never beyond 1.
+function fifths(values, metric) {
+  const [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+  let [min, max] = [Math.floor(low * 5), Math.ceil(high * 5)];
+  if (min === max) [min, max] = [Math.max(min - 1, 0), metric === "accuracy" ? Math.min(max + 1, 5) : max + 1];
+  return values.length ? { min: min / 5, max: max / 5 } : {};
+}
+
+// Where all stand at one place ECharts would go half as far again to each side: from 0.4 to 1.6 for an accuracy of 0.97.
+const alone = (values) => new Set(values).size === 1 && typeof values[0] === "number";
+function figureEnds(values, metric) {
+  if (!alone(values)) return {};
+  const { min, max } = fifths(values, metric);
+  // Its own steps would begin at 0: 0.8, 0.81, 0.84, ...
+  return { min, max, interval: +((max - min) / 4).toPrecision(1) };
+}
+// From 0 to the next of 1, 2, 5, 10, ... above it.
+function amountEnds(values) {
+  if (!alone(values) || values[0] <= 0) return {};
+  const ten = 10 ** Math.floor(Math.log10(values[0]));
+  return { min: 0, max: +([1, 2, 5, 10].find((step) => step * ten > values[0]) * ten).toPrecision(1) };
+}
+
 // Of many lines: so faint that where they are dense is seen.
 const faint = (count) => Math.min(0.6, Math.max(0.06, 20 / count));
 
@@ -63,7 +86,7 @@ function scale(run, name, values) {
   }
   const low = Math.min(...known), high = Math.max(...known);
   const log = low > 0 && (kind === "log_uniform" || (kind === undefined && high > 1 && high / low >= 1000));
-  return { type: log ? "log" : "value", cell: (value) => value };
+  return log ? { type: "log", cell: (value) => value } : { type: "value", ...amountEnds(known), cell: (value) => value };
 }
 
 function curves(run, trials, metric, split, colour) {
@@ -73,7 +96,6 @@ function curves(run, trials, metric, split, colour) {
   const others = trials.filter((trial) => trial !== best && run.curves[trial].epoch.length);
   // `lines` is one series for all of them, but does not stretch the axes.
   const all = trials.flatMap((trial) => [...run.curves[trial][`train_${metric}`], ...run.curves[trial][`val_${metric}`]]).filter((value) => !Number.isNaN(value));
-  const [low, high] = all.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
   const last = trials.reduce((most, trial) => Math.max(most, ...run.curves[trial].epoch), 1);
   const line = (of, column, color, type) => ({
     name: of, type: "line", showSymbol: last < 2, symbolSize: 6, data: points(best, column), lineStyle: { color, width: 2.5, type }, itemStyle: { color }, z: 5,
@@ -91,7 +113,7 @@ function curves(run, trials, metric, split, colour) {
   return {
     ...frame(colour), legend: { top: 0, textStyle: { color: colour.soft } }, series,
     xAxis: axis("epoch", colour, { type: "value", min: 1, max: Math.max(last, 2), minInterval: 1 }),
-    yAxis: axis("", colour, { type: "value", ...(all.length ? { min: Math.floor(low * 5) / 5, max: Math.ceil(high * 5) / 5 } : {}) }),
+    yAxis: axis("", colour, { type: "value", ...fifths(all, metric) }),
   };
 }
 
@@ -133,14 +155,14 @@ function band(groups, ordered, colour) {
 function swept(run, trials, metric, param, colour) {
   const values = run.params[param] ?? run.trials.seed, name = param ?? "seed";
   const able = measured(run, trials, metric).filter((trial) => values[trial] != null);
-  const { type, data, cell } = scale(run, name, able.map((trial) => values[trial]));
+  const { cell, ...along } = scale(run, name, able.map((trial) => values[trial]));
   const ordered = able.every((trial) => typeof values[trial] === "number");
   const groups = (param ? seeds(run, able, metric) : []).sort((a, b) => values[a.trial] - values[b.trial])
     .map(({ trial, count, mean, deviation }) => [cell(values[trial]), mean - deviation, mean + deviation, mean, count]);
   return {
     ...frame(colour),
-    xAxis: axis(name, colour, { type, ...(data && { data }) }),
-    yAxis: axis("", colour, { type: "value" }),
+    xAxis: axis(name, colour, along),
+    yAxis: axis("", colour, { type: "value", ...figureEnds(able.map((trial) => run.trials[`val_${metric}`][trial]), metric) }),
     series: [
       { name: "seeds", type: "custom", z: 1, data: groups, encode: { x: 0, y: [1, 2] }, renderItem: band(groups, ordered, colour),
         tooltip: { formatter: (at) => `${safe(name)} ${shown(at.value[0])}: ${shown(at.value[3])} ± ${shown(at.value[2] - at.value[3])} over ${at.value[4]} seeds` } },
@@ -157,8 +179,10 @@ function cost(run, trials, metric, colour) {
   const front = [];
   for (const trial of able) if (!front.length || better(point(trial).value[1], front.at(-1).value[1])) front.push(point(trial));
   const formatter = (at) => `${told(run, at.data.trial)}<br>${shown(at.value[0])} s, validation ${WORDS[metric]} ${shown(at.value[1])}`;
+  const [seconds, figures] = [0, 1].map((place) => able.map((trial) => point(trial).value[place]));
   return {
-    ...frame(colour), legend: { top: 0, textStyle: { color: colour.soft } }, xAxis: axis("training and validation, s", colour, { type: "value" }), yAxis: axis("", colour, { type: "value" }),
+    ...frame(colour), legend: { top: 0, textStyle: { color: colour.soft } },
+    xAxis: axis("training and validation, s", colour, { type: "value", ...amountEnds(seconds) }), yAxis: axis("", colour, { type: "value", ...figureEnds(figures, metric) }),
     series: [
       { name: "trials", type: "scatter", symbolSize: 8, itemStyle: { color: colour.other, opacity: Math.max(0.35, faint(able.length / 5)) }, data: able.map(point), tooltip: { formatter } },
       { name: "none is both faster and better", type: "line", step: "end", data: front, symbolSize: 8, itemStyle: { color: colour.best }, lineStyle: { color: colour.best }, tooltip: { formatter } },
@@ -172,9 +196,9 @@ function parallel(run, trials, metric, colour) {
   const able = measured(run, trials, metric), name = `val_${metric}`;
   // More axes than that cannot be read; the most important are the first.
   const columns = [...Object.entries(run.params).slice(0, MOST_AXES), ["train s", run.trials.train_seconds], [`validation ${metric}`, run.trials[name]]];
-  const settings = columns.length - 2;
-  const dims = columns.map(([title, values], dim) => ({ dim, name: title, scale: true, axisTick: { alignWithLabel: true }, ...(dim < settings ? scale(run, title, able.map((trial) => values[trial])) : { type: "value", cell: (value) => value }) }));
-  const last = able.map((trial) => run.trials[name][trial]);
+  const settings = columns.length - 2, last = able.map((trial) => run.trials[name][trial]);
+  const ends = [amountEnds(able.map((trial) => run.trials.train_seconds[trial])), figureEnds(last, metric)];
+  const dims = columns.map(([title, values], dim) => ({ dim, name: title, scale: true, axisTick: { alignWithLabel: true }, ...(dim < settings ? scale(run, title, able.map((trial) => values[trial])) : { type: "value", ...ends[dim - settings], cell: (value) => value }) }));
   return {
     ...frame(colour),
     parallel: { left: 50, right: 60, top: 40, bottom: 24, parallelAxisDefault: {

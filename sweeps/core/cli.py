@@ -6,6 +6,7 @@ import atexit
 import io
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,6 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="sweeps",
-    help="How much dropout, how deep, how many epochs? Searches over Keras image classifiers with Ray Tune, resumable, with results as Parquet.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -70,16 +70,33 @@ def screen(quiet: bool = False) -> Console:
     return Console(markup=False, highlight=False, quiet=quiet, width=PIPE_COLUMNS if piped else None)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"sweeps {metadata.version('keras-sweeps')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def whole(
+    version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="print the version and stop")] = False,
+) -> None:
+    """How much dropout, how deep, how many epochs? Searches over Keras image classifiers with Ray Tune, resumable, with results as Parquet."""
+
+
 @app.command("list")
-def list_all() -> None:
+def list_all(json: OneJson = False) -> None:
     """The sweeps, trainables and data sets there are."""
     rows = [
-        ("sweeps", [(name, load_sweep(name)[1].question) for name in sweep_names()]),
-        ("trainables", [(name, get_trainable(name).summary) for name in trainable_names()]),
-        ("data sets", source_names()),
+        ("sweeps", "question", [(name, load_sweep(name)[1].question) for name in sweep_names()]),
+        ("trainables", "summary", [(name, get_trainable(name).summary) for name in trainable_names()]),
+        ("data sets", "summary", source_names()),
     ]
+    if json:
+        found = {title.replace(" ", "_"): [{"name": name, told: text} for name, text in entries] for title, told, entries in rows}
+        print(as_json(found, indent=2))  # noqa: T201
+        return
     console = screen()
-    for place, (title, entries) in enumerate(rows):
+    for place, (title, _, entries) in enumerate(rows):
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(style="cyan", no_wrap=True)
         table.add_column()
@@ -125,10 +142,14 @@ def plan(
     parallel: Parallel = None,
     cache_size: CacheSize = CACHE_SIZE,
     run_name: RunName = None,
+    json: OneJson = False,
 ) -> None:
     """What a run would do: its trials, what they share, the expected time. Starts nothing."""
-    options = dict(locals())
-    verbs.plan(_options(options), screen())
+    options = _options({name: value for name, value in locals().items() if name != "json"})
+    if json:
+        print(as_json(verbs.plan_rows(options), indent=2))  # noqa: T201
+    else:
+        verbs.plan(options, screen())
 
 
 @app.command()
@@ -259,10 +280,18 @@ def doctor(
     cpus: Cpus = 1,
     gpus: Gpus = None,
     cluster: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="look at a cluster file instead, before `ray up`")] = None,
+    json: OneJson = False,
 ) -> None:
     """Look at every node: versions, storage, data, GPUs in Keras, memory a trial, clock, disk. A line each; exit code 1 where one fails."""
-    console = screen()
-    good = verbs.cluster_file(cluster, console) if cluster is not None else verbs.doctor(storage, data_root, address, cpus, gpus, console)
+    where = (storage, data_root, address, cpus, gpus)
+    if json:
+        found = [verbs.cluster_file_row(cluster)] if cluster is not None else verbs.doctor_rows(verbs.findings(*where))
+        print(as_json(found, indent=2))  # noqa: T201
+        good = all(row["good"] for row in found)
+    elif cluster is not None:
+        good = verbs.cluster_file(cluster, screen())
+    else:
+        good = verbs.doctor(verbs.findings(*where), screen())
     raise typer.Exit(0 if good else FAILED)
 
 

@@ -54,6 +54,41 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tupl
     return count + repeated, epochs.of_all
 
 
+def plan_row(resolved: Resolved, options: RunOptions) -> dict[str, Any]:
+    """The same for scripts: what `show_plan` says in figures, at most; `expected_seconds` is None where no earlier run tells it."""
+    sweep = resolved.sweep
+    count = trial_count(sweep, resolved.samples)
+    repeated = repeat_count(count, options.seeds)
+    epochs = _epochs(resolved, count, repeated)
+    found = _expectation(resolved, options, epochs)
+    return {
+        "sweep": resolved.name,
+        "part": resolved.part,
+        "question": sweep.question,
+        "trainable": sweep.trainable,
+        "data": resolved.data,
+        "size": resolved.size,
+        "searcher": sweep.searcher,
+        "scheduler": sweep.scheduler,
+        "bases": list(names(resolved)),
+        "trials": count + repeated,
+        "repeats": repeated,
+        "final_fit": sweep.config({}, options.seed).final_fit,
+        "epochs_of_a_trial": epochs.of_a_trial,
+        "epochs": epochs.of_all,
+        "epochs_trained": epochs.trained,
+        "parallel": resolved.parallel,
+        "time_budget_seconds": resolved.time_budget_seconds,
+        "cpus": options.cpus,
+        "gpus": resolved.gpus,
+        "expected_seconds": found and found.seconds,
+        "expected_workers": found and found.workers,
+        "epoch_seconds": found and found.epoch_seconds,
+        "measured_in": found and found.run,
+        "notes": notes(resolved, options),
+    }
+
+
 class Epochs(NamedTuple):
     """At most: epochs of one trial, of all, those of them that are trained, and how many trainings these are."""
 
@@ -169,6 +204,23 @@ def _idle(resolved: Resolved, options: RunOptions, epochs: Epochs) -> str:
 
 
 def _expected(resolved: Resolved, options: RunOptions, epochs: Epochs) -> str:
+    found = _expectation(resolved, options, epochs)
+    if found is None:
+        return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {files.shown(options.storage)} yet"
+    workers = f"{found.workers} worker{'s' * (found.workers > 1)}"
+    return f"at most about {duration(found.seconds)} of training on {workers} ({found.epoch_seconds:.2f} s an epoch, as measured in {found.run})"
+
+
+class Expectation(NamedTuple):
+    """Seconds of training, at most, on so many workers, by the mean of an epoch in an earlier run."""
+
+    seconds: float
+    workers: int
+    epoch_seconds: float
+    run: str
+
+
+def _expectation(resolved: Resolved, options: RunOptions, epochs: Epochs) -> Expectation | None:
     """From the newest earlier run here of the same trainable, data and size."""
     for name in reversed(run_names(options.storage)):
         storage = RunStorage(options.storage, name)
@@ -185,8 +237,8 @@ def _expected(resolved: Resolved, options: RunOptions, epochs: Epochs) -> str:
             mean = sum(seconds) / len(seconds)
             workers = min(state.sessions[-1]["workers"], epochs.trainings, resolved.parallel or epochs.trainings)
             at_most = min(mean * epochs.trained / workers, resolved.time_budget_seconds or math.inf)
-            return f"at most about {duration(at_most)} of training on {workers} worker{'s' * (workers > 1)} ({mean:.2f} s an epoch, as measured in {name})"
-    return f"not known: no run of {resolved.sweep.trainable} on as many images of {resolved.data} in {files.shown(options.storage)} yet"
+            return Expectation(at_most, workers, mean, name)
+    return None
 
 
 def _amount(sweep: Sweep, seed: int) -> tuple[Any, ...]:

@@ -37,6 +37,8 @@ BAR: Final = 30
 CURVE: Final = 16
 # Of the trials at work, those that a run's row in a study names.
 NAMED: Final = 3
+# A trial that has not ended, where nobody works: a resume goes on with it.
+OPEN: Final = "open"
 
 
 class Screen:
@@ -214,9 +216,11 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def overview(spec: RunSpec, state: RunState, now: float | None = None, memory: Mapping[int, int] | None = None) -> list[RenderableType]:
+def overview(
+    spec: RunSpec, state: RunState, now: float | None = None, memory: Mapping[int, int] | None = None, working: bool = True
+) -> list[RenderableType]:
     """Trials done of all and the time left, trials by state, best so far, speed, what is shared: no line is wider than the terminal. `now` for a run that is
-    working, `memory` of its trials (bytes); None for one that may not be."""
+    working, `memory` of its trials (bytes); None for one that may not be. `working`: False where it is known that nobody does."""
     total = len(state.trials) if _time_is_up(spec, state, now) else total_trials(spec, state)
     ended = sum(trial.end is not None for trial in state.trials.values())
     left = seconds_left(spec, state, total, now)
@@ -225,7 +229,10 @@ def overview(spec: RunSpec, state: RunState, now: float | None = None, memory: M
         elapsed = state.elapsed_seconds if now is None else state.elapsed_at(now)
         # A long training moves it, too.
         done = elapsed / ((elapsed + left) or 1.0)
-    states = ", ".join(f"{state.count(status)} {status}" for status in ("running", "completed", "stopped", "failed"))
+    running = "running" if working else OPEN
+    states = ", ".join(
+        [f"{state.count('running')} {running}", *(f"{state.count(told)} {told}" for told in ("completed", "stopped", "failed"))]
+    )
     parts: list[RenderableType] = [
         # Above the live screen stands the line that began the run.
         *([fitted(spec.run, "bold")] if now is None else []),
@@ -340,8 +347,9 @@ def amount(count: float) -> str:
     return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
-def trial_table(spec: RunSpec, state: RunState, rows: int, memory: Mapping[int, int] | None = None) -> Fitted:
-    """The running trials first, then the best of the others. The curve is of validation accuracy, from the lowest to the highest of all trials shown."""
+def trial_table(spec: RunSpec, state: RunState, rows: int, memory: Mapping[int, int] | None = None, working: bool = True) -> Fitted:
+    """The running trials first, then the best of the others. The curve is of validation accuracy, from the lowest to the highest of all trials shown.
+    `working` as of `overview`."""
     names = ["network", "params"] if spec.sweep.searcher == "autokeras" else list(spec.sweep.space)
     seed = ["seed"] if spec.seeds > 1 else []
     table = Fitted(
@@ -368,7 +376,7 @@ def trial_table(spec: RunSpec, state: RunState, rows: int, memory: Mapping[int, 
             trial.trial_id,
             *_cells(spec, trial),
             *(str(trial.config[key]) for key in seed),
-            _standing(trial),
+            _standing(trial, working),
             f"{trial.last_epoch}/{trial.config['epochs']}",
             f"{last['train_accuracy']:.4f}" if last else "",
             _figure(last),
@@ -381,13 +389,14 @@ def trial_table(spec: RunSpec, state: RunState, rows: int, memory: Mapping[int, 
     return table
 
 
-def _standing(trial: Trial) -> str:
+def _standing(trial: Trial, working: bool) -> str:
     """Its status; of one that computes features first, how far it is."""
     if trial.end is None and not trial.epochs and trial.stages and (left := trial.stages[-1])["images_done"] < left["images_total"]:
         return f"features {left['images_done'] / left['images_total']:.0%}"
     if trial.final_of and not trial.end:
         return "final fit"
-    return f"{trial.status} with {trial.shared_with:05d}" if trial.shared_with else trial.status
+    status = trial.status if trial.end or working else OPEN
+    return f"{status} with {trial.shared_with:05d}" if trial.shared_with else status
 
 
 def _cells(spec: RunSpec, trial: Trial) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console, Group
 
@@ -16,7 +17,7 @@ from sweeps.core.fit import Column, Fitted, say
 from sweeps.core.frames import STATUSES
 from sweeps.core.journal import read_state, whole_rows
 from sweeps.core.launch import RunOptions, check_resources, local_gpus
-from sweeps.core.plan import show_plan
+from sweeps.core.plan import plan_row, show_plan
 from sweeps.core.report import REPORT, write_report
 from sweeps.core.rows import rows
 from sweeps.core.runner import cluster
@@ -28,6 +29,9 @@ from sweeps.core.storage import RunStorage, run_names
 from sweeps.core.study_table import show_study
 from sweeps.core.work import planned
 from trainables.core import files
+
+if TYPE_CHECKING:
+    from sweeps.core.doctor import Finding
 
 Row = dict[str, Any]
 Format = Literal["parquet", "tensorboard", "mlflow"]
@@ -48,18 +52,43 @@ def plan(options: RunOptions, console: Console) -> None:
         console.print(f"in all     {trials} trials and {epochs} epochs at most, bases that are to be trained not counted", highlight=False)
 
 
-def doctor(storage: str, data_root: Path, address: str | None, cpus: int, gpus: float | None, console: Console) -> bool:
-    """Look at every node; whether all is well."""
+def plan_rows(options: RunOptions) -> Row | list[Row]:
+    """The same for scripts: of a sweep, or of each part of a study."""
+    asked = planned(options)
+    rows = [plan_row(resolved, options) for resolved in asked.parts]
+    return rows if asked.question else rows[0]
+
+
+def findings(storage: str, data_root: Path, address: str | None, cpus: int, gpus: float | None) -> Iterator[Finding]:
+    """What is found on every node."""
     from sweeps.core.doctor import examine
 
     check_resources(cpus, gpus, address)
-    good = True
     wanted = gpus if gpus is not None else float(address is None and local_gpus() > 0)
     with cluster(address, cpus, wanted):
-        for finding in examine(storage, data_root, cpus, wanted):
-            good &= finding.good
-            say(console, finding.line, indent=5, style=None if finding.good else "red")
+        yield from examine(storage, data_root, cpus, wanted)
+
+
+def doctor(found: Iterable[Finding], console: Console) -> bool:
+    """Say what was found, a line each as it comes; whether all is well."""
+    good = True
+    for finding in found:
+        good &= finding.good
+        say(console, finding.line, indent=5, style=None if finding.good else "red")
     return good
+
+
+def doctor_rows(found: Iterable[Finding]) -> list[Row]:
+    """The same for scripts."""
+    return [{"node": finding.node, "what": finding.what, "good": finding.good, "text": finding.text} for finding in found]
+
+
+def cluster_file_row(file: Path) -> Row:
+    """What `cluster_file` says, for scripts."""
+    from sweeps.core.cluster_file import problems
+
+    told = list(problems(file))
+    return {"file": str(file), "good": not told, "problems": told}
 
 
 def cluster_file(file: Path, console: Console) -> bool:
@@ -86,8 +115,10 @@ def status(name: str | None, storage_location: str, console: Console) -> None:
     if name is not None:
         storage = RunStorage(storage_location, name)
         spec, state = storage.spec(), read_state(storage)
+        # One that has finished has no trial that could be either.
+        working = finished(spec, state) or storage.in_use() is not False
         with whole_rows(name):
-            console.print(Group(*overview(spec, state), "", trial_table(spec, state, rows=50)))
+            console.print(Group(*overview(spec, state, working=working), "", trial_table(spec, state, rows=50, working=working)))
             for trial in state.trials.values():
                 if trial.status == "failed":
                     say(console, line(spec, trial), indent=2)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -498,6 +500,9 @@ def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) 
         journal.append(row["kind"], **{key: value for key, value in row.items() if key not in ("kind", "time")})
     _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8")
     assert "time       at most about 40 s of training on 2 workers (4.00 s an epoch, as measured in one)\n" in out
+    found = json.loads(sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8", "--json")[1])
+    expected = [found[name] for name in ("expected_seconds", "expected_workers", "epoch_seconds", "measured_in")]
+    assert expected == [40.0, 2, 4.0, "one"]
     _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8", "--parallel", "1")
     assert "time       at most about 1 min 20 s of training on 1 worker (4.00 s an epoch, as measured in one)\n" in out
     own_sweep(tmp_path, "'epochs': choice(5, 10, 20)", size=8)
@@ -505,6 +510,54 @@ def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) 
     assert "time       at most about 1 min 20 s of training on 1 worker (4.00 s an epoch, as measured in one)\n" in out, (
         "20 epochs, in a row"
     )
+
+
+def test_a_plan_for_scripts(sweeps: Sweeps, tmp_path: Path) -> None:
+    """The figures of the plan that is printed; starts and writes nothing."""
+    words = ["plan", "epochs", "--data", "digits", "--set", "size=16", "--cpus", "1", "--gpus", "0"]
+    code, out, err = sweeps(*words, "--json")
+    assert (code, err) == (0, "")
+    found, text = json.loads(out), sweeps(*words)[1]
+    assert (found["sweep"], found["trainable"], found["data"], found["size"]) == ("epochs", "alexnet", "digits", 16)
+    assert f"trials     {found['trials']}, by {found['searcher']}, " in text
+    assert f"epochs     at most {found['epochs_of_a_trial']} a trial, {found['epochs']} in all" in text
+    assert f"training   {found['epochs_trained']} of these epochs" in text
+    assert found["epochs_trained"] < found["epochs"]
+    assert (found["repeats"], found["part"], found["bases"], found["cpus"], found["gpus"]) == (0, None, [], 1, 0)
+    assert [found[name] for name in ("expected_seconds", "expected_workers", "epoch_seconds", "measured_in")] == [None] * 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_for_scripts_counts_repeats(sweeps: Sweeps) -> None:
+    words = ["plan", "dropout", "--samples", "4", "--epochs", "5", "--seeds", "2", "--time-budget", "1h", "--parallel", "3"]
+    found = json.loads(sweeps(*words, "--json")[1])
+    assert [found[name] for name in ("trials", "repeats", "epochs", "time_budget_seconds", "parallel")] == [7, 3, 35, 3600, 3]
+
+
+def test_a_studys_plan_for_scripts_is_a_list_of_its_parts(sweeps: Sweeps) -> None:
+    words = ["plan", "study", "--data", "digits", "--json"]
+    rows = json.loads(sweeps(*words)[1])
+    assert len(rows) > 5
+    assert len({row["part"] for row in rows}) == len(rows)
+    assert {row["sweep"] for row in rows} == {"study"}
+    code, out, err = sweeps("plan", "dropout", "--set", "dropout=1", "--json")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: trainable 'cnn': dropout must be less than 1, ")
+
+
+def test_what_there_is_for_scripts(sweeps: Sweeps) -> None:
+    code, out, err = sweeps("list", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert [row["name"] for row in found["sweeps"]] == sweep_names()
+    assert {"name": "dropout", "question": "How much dropout generalises best?"} in found["sweeps"]
+    assert [row["name"] for row in found["trainables"]] == trainable_names()
+    assert [(row["name"], row["summary"]) for row in found["data_sets"]] == source_names()
+
+
+def test_the_version(sweeps: Sweeps) -> None:
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
+    assert sweeps("--version") == (0, f"sweeps {declared}\n", "")
 
 
 def test_status_without_runs(sweeps: Sweeps) -> None:

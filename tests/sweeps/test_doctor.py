@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -37,6 +38,21 @@ def test_what_fails_is_told_with_its_cure(sweeps: Sweeps, data_root: Path, monke
     code, out, _ = sweeps("doctor", "--data-root", str(data_root))
     assert code == 1
     assert re.search(r"^FAIL \S+  disk: \d+ GB free: make room for 1000000000 GB, or a run may stop$", out, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("ray")
+def test_for_scripts(sweeps: Sweeps, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = sweeps("doctor", "--data-root", str(data_root), "--json")
+    assert (code, err) == (0, "")
+    rows = json.loads(out)
+    assert [(row["what"], row["good"]) for row in rows] == [
+        (what, True) for what in ("versions", "storage", "data", "memory", "clock", "disk")
+    ]
+    assert rows[1]["text"] == "read and written from here"
+    assert len({row["node"] for row in rows}) == 1
+    monkeypatch.setattr(doctor, "DISK_BYTES", 10**18)
+    code, out, _ = sweeps("doctor", "--data-root", str(data_root), "--json")
+    assert (code, [row["what"] for row in json.loads(out) if not row["good"]]) == (1, ["disk"])
 
 
 def test_a_storage_that_is_not_the_driver_s(tmp_path: Path) -> None:
@@ -209,3 +225,13 @@ def test_a_cluster_file(sweeps: Sweeps, tmp_path: Path) -> None:
     assert sweeps("doctor", "--cluster", "mine.yaml")[:2] == (
         0, "ok   mine.yaml: all filled in, and every key is one that is read: `RAY_UP_enable_autoscaler_v2=0 ray up mine.yaml`\n"
     )  # fmt: skip
+
+
+def test_a_cluster_file_for_scripts(sweeps: Sweeps, tmp_path: Path) -> None:
+    code, out, _ = sweeps("doctor", "--cluster", str(AWS), "--json")
+    (row,) = json.loads(out)
+    assert (code, row["file"], row["good"]) == (1, str(AWS), False)
+    assert row["problems"][0] == "metadata.region is a region, but it is 'FILL_IN_REGION': fill it in"
+    (tmp_path / "mine.yaml").write_text(filled(AWS.read_text()))
+    code, out, _ = sweeps("doctor", "--cluster", "mine.yaml", "--json")
+    assert (code, json.loads(out)) == (0, [{"file": "mine.yaml", "good": True, "problems": []}])

@@ -36,6 +36,7 @@ from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
+from tests.sweeps.conftest import Sweeps
 
 
 def job(root: Path, name: str, study: str | None, rows: int) -> Job:
@@ -189,6 +190,22 @@ def test_a_wide_terminal_shows_more_of_a_trial() -> None:
         "00004      0.1      2  running   2/20     0.5000   0.4000    0.4000  ▁▃        1,234  900 MB",
         "00002      0.3      1  stopped   3/20     0.5000   0.6500    0.7000  ▅██",
     ]
+
+
+def test_where_nobody_works_nothing_runs(tmp_path: Path, sweeps: Sweeps) -> None:
+    """Of a run that was interrupted the trials that a resume goes on with are open."""
+    made = job(tmp_path / "runs", "one", None, 20)
+    code, out, _ = sweeps("status", "one")
+    assert code == 0
+    assert "\n1 open, 1 completed, 1 stopped, 1 failed\n" in out
+    assert re.search(r"^00004 +0\.1 +2 +open +0/20", out, re.MULTILINE)
+    assert out.endswith("interrupted: `sweeps resume one` goes on with it\n")
+    assert "running" not in out
+    with made.storage.lock():
+        out = sweeps("status", "one")[1]
+    assert "\n1 running, 1 completed, 1 stopped, 1 failed\n" in out
+    assert re.search(r"^00004 +0\.1 +2 +running +0/20", out, re.MULTILINE)
+    assert out.endswith("running now\n")
 
 
 def test_of_many_trials_at_work_a_study_names_three() -> None:

@@ -21,6 +21,7 @@ ALLOWED = {
         "sweeps/core/autoscaler.py",
         "sweeps/core/doctor.py",
         "sweeps/core/fall_back.py",
+        "sweeps/core/own_ray.py",
         "sweeps/core/propose.py",
         "sweeps/core/runner.py",
         "sweeps/core/tune.py",

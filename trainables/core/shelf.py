@@ -24,13 +24,6 @@ PIECE = 8
 LOOK_SECONDS = 2.0
 
 
-def several_machines() -> bool:
-    """Whether this process is a worker of a Ray cluster of more than one machine."""
-    import ray
-
-    return ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1
-
-
 class Shelf:
     """`place`: a folder or URI that all machines reach; `limit`: bytes of features that it may hold. Features can be computed again: where the storage
     fails, they are, and it is left alone from then on."""

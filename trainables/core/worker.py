@@ -28,7 +28,7 @@ from trainables.core.evaluation import evaluate
 from trainables.core.features import feature_folder
 from trainables.core.files import StorageLost
 from trainables.core.selection import best_epoch
-from trainables.core.shelf import Shelf, several_machines
+from trainables.core.shelf import Shelf
 from trainables.core.trainable import EVALUATE, TrialFailure, get_trainable
 
 if TYPE_CHECKING:
@@ -239,6 +239,13 @@ def drained() -> bool:
 
     # Of a worker of Ray's alone; asked between two epochs, for less than a millisecond.
     return ray.is_initialized() and ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
+
+
+def several_machines() -> bool:
+    """Whether this process is a worker of a cluster of more than one machine."""
+    import ray
+
+    return ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1
 
 
 def resident_bytes() -> int | None:

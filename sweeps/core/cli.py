@@ -332,7 +332,8 @@ def program() -> None:
     except SystemExit as end:
         atexit._run_exitfuncs()
         try:
-            sys.stdout.flush()
+            if sys.stdout:
+                sys.stdout.flush()
         except OSError:
             # Whoever read it is gone: Python says so, with an exit code of its own.
             raise end from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,8 @@ def unwritable(folder: Path) -> str | None:
 
 
 def _there(folder: Path) -> Path:
-    return next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    # Of one within a folder that may not be searched, `Path.exists` raises.
+    return next(part for part in (folder, *folder.absolute().parents) if os.access(part, os.F_OK))
 
 
 def notes(storage: str, data_roots: Iterable[Path], sweeps: Iterable[Sweep]) -> Iterator[str]:

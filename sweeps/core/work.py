@@ -21,6 +21,7 @@ from sweeps.core.best import best_models_table
 from sweeps.core.decide import Decisions
 from sweeps.core.events import Events
 from sweeps.core.extend import Extension, extend, rearrange, settle
+from sweeps.core.extend import check as check_limits
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
 from sweeps.core.launch import (
@@ -127,11 +128,11 @@ def resume(name: str, options: RunOptions, console: Console, asked: Extension, e
 def _resume_run(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
     from sweeps.core.runner import cluster
 
-    if asked.asked:
-        extend(asked, storage)
     settle(storage)
     spec, state = storage.spec(), read_state(storage)
-    if finished(spec, state):
+    if asked.asked:
+        check_limits(asked, spec)
+    elif finished(spec, state):
         # It may have been killed between its last row and its export.
         tables.export(spec, state, options.results)
         then = (
@@ -147,6 +148,9 @@ def _resume_run(storage: RunStorage, options: RunOptions, console: Console, aske
     check_resources(*resources, options.address)
     storage.check_writable()
     with _told(cluster(options.address, *resources), console) as workers:
+        if asked.asked:
+            # Nothing is refused any more: else the same command with what was wrong mended would add to it twice.
+            extend(asked, storage)
         return Work(options, workers, console, events, resources).resume_run(spec.run)[0]
 
 
@@ -166,12 +170,11 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console, as
         return _outcome(state for _, state in ended)
     resources = asked.resources(spec.options.cpus, spec.parts[0].gpus)
     check_resources(*resources, options.address)
-    spec = study.with_resources(spec, resources).model_copy(
+    spec = study.with_resources(spec, resources)
+    spec = spec.model_copy(
         update={
             "options": replace(
                 spec.options,
-                cpus=resources[0],
-                gpus=resources[1],
                 storage=options.storage,
                 results=options.results,
                 data_root=options.data_root,

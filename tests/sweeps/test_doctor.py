@@ -50,7 +50,7 @@ def test_for_scripts(sweeps: Sweeps, data_root: Path, monkeypatch: pytest.Monkey
     ]
     assert rows[1]["text"] == "read and written from here"
     assert len({row["node"] for row in rows}) == 1
-    monkeypatch.setattr(doctor, "DISK_BYTES", 10**18)
+    monkeypatch.setattr(doctor, "LEAST_BYTES", 10**18)
     code, out, _ = sweeps("doctor", "--data-root", str(data_root), "--json")
     assert (code, [row["what"] for row in json.loads(out) if not row["good"]]) == (1, ["disk"])
 

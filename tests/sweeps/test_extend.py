@@ -310,8 +310,10 @@ BEYOND = [
 @pytest.mark.parametrize(("words", "text"), BEYOND)
 def test_resources_that_cannot_be_had_change_nothing(sweeps: Sweeps, digits: Dataset, words: list[str], text: str) -> None:
     begun = a_run_on(digits)
-    assert sweeps("resume", "run", *words, "--data-root", str(digits.path.parent)) == (2, "", f"error: {text}\n")
-    assert (begun.spec().cpus_per_trial, read_state(begun).resources) == (1, None)
+    for more in ([], ["--samples", "+8"]):
+        assert sweeps("resume", "run", *words, *more, "--data-root", str(digits.path.parent)) == (2, "", f"error: {text}\n")
+        state = read_state(begun)
+        assert (begun.spec().cpus_per_trial, state.resources, state.extensions) == (1, None, [])
 
 
 def a_run_on(dataset: Dataset, **changes: Any) -> RunStorage:

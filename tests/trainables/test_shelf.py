@@ -39,8 +39,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 class Machine:
     """With a disk of its own."""
 
-    def __init__(self, root: Path, shelf: Shelf | None) -> None:
-        self.features = Features(root / KEY, ROWS, SHAPE, "float16", {}, shelf)
+    def __init__(self, root: Path, shelf: Shelf | None, key: str = KEY) -> None:
+        self.features = Features(root / key, ROWS, SHAPE, "float16", {}, shelf)
         self.computed = 0
 
     def compute(self, rows: np.ndarray) -> np.ndarray:
@@ -141,6 +141,42 @@ def test_what_was_stored_longest_ago_makes_room(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "a", Shelf(str(place), 2 * size + 1000))
     machine.work()
     assert sorted(path.name for path in place.iterdir()) == [KEY, "aaaa"]
+
+
+def test_all_features_together_stay_within_the_limit(tmp_path: Path) -> None:
+    """Also of keys that are stored at the same time."""
+    place, size = tmp_path / "storage", len(ROWS) * 12
+    shelf = Shelf(str(place), int(1.5 * size))
+    machines = [Machine(tmp_path / name, shelf, name) for name in ("aaaa", "bbbb", "cccc")]
+    while not all(machine.is_whole() for machine in machines):
+        for machine in machines:
+            machine.work(0.0001)
+        assert sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) <= shelf.limit
+    assert any(place.iterdir())
+
+
+def test_a_disk_is_not_filled_by_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.core.shelf.LEFT_FREE_BYTES", 10**18)
+    machine = Machine(tmp_path / "a", Shelf(str(tmp_path / "storage"), 10**9))
+    machine.work()
+    assert machine.is_whole()
+    assert not list((tmp_path / "storage").iterdir())
+
+
+def test_a_block_that_is_made_meanwhile_stays(tmp_path: Path) -> None:
+    """While a piece is fetched: somebody trains on it, and another machine's may differ in last bits."""
+    place = str(tmp_path / "storage")
+    Machine(tmp_path / "a", Shelf(place, 10**9)).work()
+    second, beside = Machine(tmp_path / "b", Shelf(place, 10**9)), Machine(tmp_path / "b", None)
+    pieces = second.features.pieces
+    assert pieces is not None
+    stored = pieces.fetch(0)
+    beside.features.work(lambda rows: values(rows) + 1, 0.0001)
+    second.features._take(0, stored)
+    made = ROWS[:BLOCK]
+    assert np.array_equal(second.features.gather(made), values(made) + 1)
+    others = ROWS[BLOCK : PIECE * BLOCK]
+    assert np.array_equal(second.features.gather(others), values(others))
 
 
 def test_more_than_may_be_stored_is_not(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import time
@@ -290,6 +291,29 @@ def test_it_opens_the_base_of_its_run(digits16: Dataset, task: Task, tmp_path: P
     assert used.reset_config({**task("third", trial=2), **fine_tune}) is True
     with pytest.raises(FileNotFoundError, match=r"base\.keras"):
         used.step()
+
+
+def test_a_disk_that_fills_while_features_are_computed_fails_no_trial(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is frozen then runs in every epoch, of the next trial, too."""
+    warm()
+    from trainables.core.pretrained import features, network
+
+    features(network("cifar10", 16, None)).save(tmp_path / "base.keras")
+    settings = {"size": 16, "classes": 2, "images": 500, "dense_units": 8, "unfrozen_layers": 2, "seed": 77}
+    fine_tune = {"trainable": "fine_tune", "config": settings, "bases": {"cifar10": str(tmp_path / "base.keras")}}
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def write(*words: object) -> None:
+        raise full
+
+    with monkeypatch.context() as disk:
+        disk.setattr("trainables.core.features._write", write)
+        worker = Worker(config={**task(), **fine_tune})
+        results = steps(worker, 2)
+        assert worker.reset_config({**task("second"), **fine_tune})
+        results += steps(worker, 2)
+    assert [result.get("epoch") for result in results] == [1, 2, 1, 2]
+    assert "stage" in Worker(config={**task("third"), **fine_tune}).step(), "there were some to compute"
 
 
 def test_what_fails_waits_for_a_step(task: Task) -> None:

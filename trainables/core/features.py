@@ -174,8 +174,13 @@ class Features:
                 self.pieces.there.discard(piece)
                 return
             if block not in self._whole and self._lock(block):
-                self._store(block, content)
-                self._unlock(block)
+                try:
+                    # Another process may have made it meanwhile, and reads it.
+                    self._look()
+                    if block not in self._whole:
+                        self._store(block, content)
+                finally:
+                    self._unlock(block)
 
     def _give(self, piece: int) -> None:
         """Store a piece that is whole now, for the other machines."""

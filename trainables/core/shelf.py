@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import platform
 import random
+import shutil
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from pyarrow import fs
 
@@ -22,6 +24,7 @@ FOLDER = ".features"
 PIECE = 8
 # Between two looks at what others have stored.
 LOOK_SECONDS = 2.0
+LEFT_FREE_BYTES = 2 * 10**9
 
 
 class Shelf:
@@ -35,7 +38,7 @@ class Shelf:
 
     def of(self, key: str, blocks: int, size: int) -> Pieces | None:
         """The features of that key: so many blocks, of `size` bytes in all. None where they may not be stored."""
-        return None if size > self.limit else Pieces(self, key, blocks, size)
+        return None if size > self.limit else Pieces(self, key, blocks)
 
     def system(self) -> tuple[fs.FileSystem, str]:
         """As `files.resolve`; OSError where it cannot be had."""
@@ -45,33 +48,38 @@ class Shelf:
             raise OSError(str(error)) from error
         return self._resolved
 
-    def make_room(self, key: str, wanted: int) -> None:
-        """Delete the features that were stored longest ago until `wanted` more bytes fit."""
+    def has_room(self, key: str, wanted: int) -> bool:
+        """Whether so many more bytes of that key's fit, once the features of others that were stored longest ago are deleted. A disk is not filled: the
+        run's checkpoints go there, too."""
         system, root = self.system()
+        if files.is_local(system):
+            Path(root).mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(root).free < wanted + LEFT_FREE_BYTES:
+                return False
         found = system.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
-        stored: dict[str, list[fs.FileInfo]] = {}
+        stored: dict[str, list[fs.FileInfo]] = {key: []}
         for info in found:
             if info.type == fs.FileType.File:
                 stored.setdefault(info.path.rsplit("/", 2)[-2], []).append(info)
-        sizes = {name: sum(info.size for info in infos) for name, infos in stored.items() if name != key}
-        for name in sorted(sizes, key=lambda name: max(info.mtime_ns or 0 for info in stored[name])):
+        sizes = {name: sum(info.size for info in infos) for name, infos in stored.items()}
+        for name in sorted(sizes.keys() - {key}, key=lambda name: max(info.mtime_ns or 0 for info in stored[name])):
             if sum(sizes.values()) + wanted <= self.limit:
-                return
+                break
             # Another machine may delete the same.
             with suppress(FileNotFoundError):
                 system.delete_dir(f"{root}/{name}")
             del sizes[name]
+        fits: bool = sum(sizes.values()) + wanted <= self.limit
+        return fits
 
 
 class Pieces:
     """Of the features of one key."""
 
-    def __init__(self, shelf: Shelf, key: str, blocks: int, size: int) -> None:
-        self.shelf, self.key, self.size = shelf, key, size
+    def __init__(self, shelf: Shelf, key: str, blocks: int) -> None:
+        self.shelf, self.key, self.blocks = shelf, key, blocks
         self.count = -(-blocks // PIECE)
-        self.blocks = blocks
         self.there: set[int] = set()
-        self.roomy = False
         self.next_look = 0.0
 
     @property
@@ -110,15 +118,13 @@ class Pieces:
         return None
 
     def put(self, piece: int, content: bytes) -> None:
-        """Store it, where the storage can be written."""
+        """Store it, where there is room and the storage can be written."""
         if self.shelf.failed or piece in self.there:
             return
         try:
-            if not self.roomy:
-                self.shelf.make_room(self.key, self.size)
-                self.roomy = True
-            system, root = self.shelf.system()
-            files.write(system, f"{root}/{self.key}/{piece:06d}", content)
-            self.there.add(piece)
+            if self.shelf.has_room(self.key, len(content)):
+                system, root = self.shelf.system()
+                files.write(system, f"{root}/{self.key}/{piece:06d}", content)
+                self.there.add(piece)
         except OSError:
             self.shelf.failed = True

@@ -25,7 +25,7 @@ from trainables.core.curves import Curves
 from trainables.core.datasets import at_hand
 from trainables.core.devices import claim, name_of_device
 from trainables.core.evaluation import evaluate
-from trainables.core.features import feature_folder
+from trainables.core.features import NoRoom, feature_folder
 from trainables.core.files import StorageLost
 from trainables.core.selection import best_epoch
 from trainables.core.shelf import Shelf
@@ -56,7 +56,7 @@ class Shared:
     """What a worker's trials share."""
 
     graphs: Graphs
-    cache: FeatureCache
+    cache: FeatureCache | None
     base: KeptBase
 
 
@@ -119,6 +119,11 @@ class Worker(tune.Trainable):
             return {"out_of_time": True}
         except StorageLost:
             raise
+        except NoRoom:
+            # As where there was none from the start: what is frozen runs in every epoch, in this process from now on.
+            assert self.shared is not None
+            self.training, self.shared.cache = None, None
+            return self._step()
         except Exception as error:
             self.training = None
             if reason := failure(error, shared_gpu=0 < self.task["gpus"] < 1):

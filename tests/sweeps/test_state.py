@@ -100,6 +100,8 @@ def test_a_result_is_its_row_and_shares_what_is_steady() -> None:
     assert (second["node"] is first["node"], second["pid"] is first["pid"]) == (True, True)
     assert (second.get("val_loss"), second.get("device"), second.get("device", "CPU")) == (0.25, None, "CPU")
     assert second.pick(("val_loss", "device", "epoch")) == (0.25, None, 2)
+    of_one, of_another = (Result(json.loads('{"checkpoint": "epoch-000001.npz"}')) for _ in range(2))
+    assert of_one["checkpoint"] is of_another["checkpoint"]
     # Equal, and another type: a later one of whole numbers is not taken for a text or a float.
     assert type(Result({**row, "pid": 70_000.0}, second)["pid"]) is float
 

@@ -96,11 +96,12 @@ class Decisions:
 
     def settle(self) -> None:
         """Carry out what was decided before an interruption. To be called when the session has begun."""
-        for trial in self.state.open_trials:
-            if trial.epochs and trial.epochs[trial.last_epoch].get("reopened") and (stop := self._verdict_anew(trial)):
-                self._end(trial.index, stop)
-        for trajectory in dict.fromkeys(trial.trajectory for trial in self.state.open_trials):
-            self._carry_out(trajectory)
+        with self.journal.together():
+            for trial in self.state.open_trials:
+                if trial.epochs and trial.epochs[trial.last_epoch].get("reopened") and (stop := self._verdict_anew(trial)):
+                    self._end(trial.index, stop)
+            for trajectory in dict.fromkeys(trial.trajectory for trial in self.state.open_trials):
+                self._carry_out(trajectory)
 
     def _verdict_anew(self, trial: Trial) -> str | None:
         """Of its last epoch, under higher limits than it was reported with: it may have been at its end for another reason, too."""
@@ -187,16 +188,17 @@ class Decisions:
         index = len(self.state.trials) + 1
         if selected(self.spec, self.state, self.out_of_time()):
             config, final_of = final_fits(self.spec, self.state)[0]
-            what: dict[str, int | None] = {"final_of": final_of}
+            what: dict[str, Any] = {"final_of": final_of}
         else:
             left = self.state.searched < self.count
             config, repeat_of = (self._ask(self.state), None) if left else repeats_left(self.spec, self.state)[0]
             what = {"repeat_of": repeat_of}
         training = "final_of" in what, self._training(config)
-        self.journal.append("suggest", trial=index, config=config, **what, mate_of=self._first_of_each.get(training))
-        self._first_of_each.setdefault(training, index)
-        trial = self.state.trials[index]
-        self._carry_out(trial.trajectory)
+        mate_of = self._first_of_each.setdefault(training, index)
+        with self.journal.together():
+            self.journal.append("suggest", trial=index, config=config, **what, mate_of=None if mate_of == index else mate_of)
+            trial = self.state.trials[index]
+            self._carry_out(trial.trajectory)
         return trial
 
     @cached_property
@@ -249,9 +251,10 @@ class Decisions:
     def report(self, index: int, result: Row) -> bool:
         """Take an epoch's result; whether the trial stops. A result that the journal has, reported again after an interruption, changes nothing."""
         trial = self.state.trials[index]
-        if result["epoch"] not in trial.epochs:
-            self._record(trial, result, stop=self._verdict(trial, result))
-        self._carry_out(trial.trajectory)
+        with self.journal.together():
+            if result["epoch"] not in trial.epochs:
+                self._record(trial, result, stop=self._verdict(trial, result))
+            self._carry_out(trial.trajectory)
         return trial.end is not None
 
     def _verdict(self, trial: Trial, result: Mapping[str, Any], trained: bool = True) -> str | None:

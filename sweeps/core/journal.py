@@ -1,7 +1,7 @@
 """The truth of a run: an append-only record of every suggestion, result and end, on disk before anything acts on it.
 
-On a local disk one file, appended and synced, a JSON row a line. On an object store, which cannot append, numbered segments: a session writes
-its rows into the newest segment, whole each time, and starts another when it has SEGMENT_ROWS.
+On a local disk one file, appended and synced, a JSON row a line, those that follow from one another at once. On an object store, which cannot append,
+numbered segments: a session writes its rows into the newest segment, whole each time, and starts another when it has SEGMENT_ROWS.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SEGMENT = re.compile(r"\d{6,}\.jsonl")
 class _Log(Protocol):
     def read(self) -> Iterable[Row]: ...
 
-    def append(self, row: Row) -> None: ...
+    def append(self, rows: list[Row], synced: bool = True) -> None: ...
 
 
 class _FileLog:
@@ -48,15 +48,16 @@ class _FileLog:
         with self.path.open("rb") as file:
             yield from _parse((line for line in file if line.endswith(b"\n")), str(self.path))
 
-    def append(self, row: Row) -> None:
+    def append(self, rows: list[Row], synced: bool = True) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             new = os.fstat(descriptor).st_size == 0
             _cut_torn_line(descriptor)
-            line = _line(row)
-            if os.write(descriptor, line) != len(line):
+            lines = b"".join(map(_line, rows))
+            if os.write(descriptor, lines) != len(lines):
                 raise OSError("short write")
-            os.fsync(descriptor)
+            if synced:
+                os.fsync(descriptor)
             if new:
                 files.sync_folder(self.path.parent)
         finally:
@@ -91,9 +92,9 @@ class _SegmentLog:
         for name in names:
             yield from _parse(files.read(self.system, f"{self.folder}/{name}").splitlines(), name)
 
-    def append(self, row: Row) -> None:
+    def append(self, rows: list[Row], synced: bool = True) -> None:
         full = not self.rows or len(self.rows) >= SEGMENT_ROWS
-        number, rows = (self.number + 1, [row]) if full else (self.number, [*self.rows, row])
+        number, rows = (self.number + 1, rows) if full else (self.number, [*self.rows, *rows])
         allowed = self.storage.lease.check if self.storage.lease else None
         files.write(self.system, f"{self.folder}/{number:06d}.jsonl", b"".join(map(_line, rows)), files.patience(), allowed)
         self.number, self.rows = number, rows
@@ -126,26 +127,49 @@ class Journal:
         # The screen reads the state from a thread of its own.
         self.lock = threading.Lock()
         self.lost = False
+        self._held: list[Row] | None = None
 
     def rows(self) -> Iterable[Row]:
         """All of them, from the disk: a long run has a million."""
         return self._log.read()
 
-    def append(self, kind: str, **values: Any) -> None:
-        """Write a row, sync it, then apply it to the state. StorageLost when it cannot be written; then nor can any later one, or there would be a gap."""
+    def append(self, kind: str, synced: bool = True, **values: Any) -> None:
+        """Write a row, sync it, then apply it to the state. StorageLost when it cannot be written; then nor can any later one, or there would be a gap.
+        `synced`: False for a row that nothing acts on: a kill leaves it, a machine that loses its power may lose it, up to the next row."""
         row = {"kind": kind, "time": time.time(), **values}
+        if self._held is None:
+            self._write([row], synced)
+        else:
+            self._held.append(row)
+        with self.lock:
+            self.state.apply(row)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Rows that follow from one another are written and synced once, at the end: the caller acts on none of them before. A kill leaves the first ones
+        or all, as it would between rows that are written one by one."""
+        if self._held is not None:
+            yield
+            return
+        self._held = []
+        try:
+            yield
+        finally:
+            rows, self._held = self._held, None
+            if rows:
+                self._write(rows)
+
+    def _write(self, rows: list[Row], synced: bool = True) -> None:
         if self.lost:
             raise files.StorageLost("the journal could not be written before")
         try:
-            self._log.append(row)
+            self._log.append(rows, synced)
         except RunTaken:
             self.lost = True
             raise
         except OSError as error:
             self.lost = True
             raise files.StorageLost(f"the journal cannot be written ({files.reason(error)})") from error
-        with self.lock:
-            self.state.apply(row)
 
 
 def read_state(storage: RunStorage) -> RunState:

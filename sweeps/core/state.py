@@ -59,10 +59,10 @@ class Result(Mapping[str, Any]):
                 now, then = values[place], before._values[place]
                 if now == then and type(now) is type(then):
                     values[place] = then
-        place = self._shape.checkpoint
-        if place is not None and type(values[place]) is str:
+        name = self._shape.checkpoint
+        if name is not None and type(values[name]) is str:
             # Every trial has files of the same names: 65 of the 600 bytes of an epoch.
-            values[place] = sys.intern(values[place])
+            values[name] = sys.intern(values[name])
         self._values = tuple(values)
 
     def __getitem__(self, name: str) -> Any:

@@ -228,7 +228,7 @@ class JournalCallback(Callback):
         if trial.config["task"] == EVALUATE:
             return
         with self.ending.watched():
-            self.decisions[trial.config["run"]].journal.append("start", trial=trial.config["trial"])
+            self.decisions[trial.config["run"]].journal.append("start", synced=False, trial=trial.config["trial"])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """What a kill takes of a time budget's account is no more than BEAT_SECONDS, however long epochs are. ClusterLost where no node is left: Tune

@@ -90,6 +90,20 @@ class Amazon:
             machine for machine in self.machines() if tag(machine, "ray-node-type") == "worker" and machine["State"]["Name"] == "running"
         ]
 
+    def sold_after(self, before: set[str]) -> list[dict[str, Any]]:
+        """What is bought while Ray runs in none of it. Once it does, Ray may buy one machine too many: for a moment it counts a trial that is being
+        placed as waiting and its machine as full; that one is let go as idle."""
+        found: list[dict[str, Any]] = []
+        since = time.monotonic()
+        until = since + PATIENCE
+        while not found or time.monotonic() - since < BOUGHT_SECONDS:
+            assert time.monotonic() < until, "nothing is bought"
+            now = [machine for machine in self.running() if machine["InstanceId"] not in before]
+            if len(now) != len(found):
+                found, since = now, time.monotonic()
+            time.sleep(0.5)
+        return found
+
 
 def tag(machine: dict[str, Any], key: str) -> str:
     return str({pair["Key"]: pair["Value"] for pair in machine["Tags"]}.get(key, ""))
@@ -173,26 +187,12 @@ def main() -> None:
                     )
             time.sleep(0.5)
 
-    def all_bought(before: set[str]) -> list[dict[str, Any]]:
-        """What is bought while Ray runs in none of it. Once it does, Ray may buy one machine too many: for a moment it counts a trial that is being
-        placed as waiting and its machine as full; that one is let go as idle."""
-        found: list[dict[str, Any]] = []
-        since = time.monotonic()
-        until = since + PATIENCE
-        while not found or time.monotonic() - since < BOUGHT_SECONDS:
-            assert time.monotonic() < until, "nothing is bought"
-            now = [machine for machine in amazon.running() if machine["InstanceId"] not in before]
-            if len(now) != len(found):
-                found, since = now, time.monotonic()
-            time.sleep(0.5)
-        return found
-
     def trials(*asked: dict[str, float]) -> dict[str, Any]:
         """As Tune asks for them; until all are placed, have ended, and their machines are gone."""
         before = {machine["InstanceId"] for machine in amazon.machines()}
         started = time.monotonic()
         groups = [placement_group([dict(bundle)]) for bundle in asked]
-        machines = all_bought(before)
+        machines = amazon.sold_after(before)
         wait(lambda: all(group.wait(0.01) for group in groups), "trials are not placed")
         placed = time.monotonic()
         for group in groups:

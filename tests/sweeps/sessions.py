@@ -49,9 +49,9 @@ class Place:
         """The journal, as from a file."""
         return [json.loads(json.dumps(row)) for row in self.rows]
 
-    def append(self, row: Row) -> None:
+    def append(self, rows: list[Row], synced: bool = True) -> None:
         """As into a file."""
-        self.rows.append(row)
+        self.rows.extend(rows)
 
     def begin(self, workers: int = 1) -> Decisions:
         """A session: of a new run, or a resume."""

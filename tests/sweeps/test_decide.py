@@ -161,7 +161,7 @@ def test_the_time_budget_counts_sessions_not_pauses(tmp_path: Path) -> None:
         runs.suggest(1, 0) | {"time": 1001.0, "config": made.sweep.config({"dropout": 0.25}, made.seed).model_dump()},
         {**runs.result(1, 1, 0, 0.5), "time": 1060.0},
     ):
-        journal._log.append(row)
+        journal._log.append([row])
     journal = open_journal(tmp_path, made)
     assert journal.state.elapsed_seconds == 60.0
     assert not finished(made, journal.state)
@@ -174,6 +174,25 @@ def test_the_time_budget_counts_sessions_not_pauses(tmp_path: Path) -> None:
     assert decisions.searched
     assert journal.state.trials[1].end is not None
     assert (journal.state.trials[1].status, journal.state.trials[1].end["reason"]) == ("stopped", "time budget")
+
+
+def test_an_end_is_written_with_the_result_that_it_follows_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk's sync is most of what a trial costs the driver."""
+    made = spec()
+    journal = open_journal(tmp_path, made)
+    decisions = Decisions(made, journal)
+    trial = decisions.suggest()
+    written: list[list[str]] = []
+    plain = type(journal._log).append
+
+    def seen(log: Any, rows: list[dict[str, Any]], synced: bool = True) -> None:
+        written.append([row["kind"] for row in rows])
+        plain(log, rows, synced)
+
+    monkeypatch.setattr(type(journal._log), "append", seen)
+    for epoch in range(1, EPOCHS + 1):
+        decisions.report(trial.index, result(trial.config, epoch))
+    assert written == [["result"]] * (EPOCHS - 1) + [["result", "end"]]
 
 
 def test_a_search_that_does_not_repeat_itself_is_refused(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def accuracy(trial: Trial, epoch: int) -> float:
 def go_on(place: Place, **asked: Any) -> None:
     """Give the run there new limits."""
     limits = check(Extension(**asked), place.spec)
-    place.append({"kind": "extend", "time": place.now + 1, **limits})
+    place.append([{"kind": "extend", "time": place.now + 1, **limits}])
     place.spec = with_limits(place.spec, Journal(RunStorage("nowhere", "run")).state)
 
 
@@ -174,7 +174,7 @@ def test_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_restart_is_another_thing(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(monkeypatch, spec("random", samples=1), accuracy=accuracy)
-    place.append({"kind": "session", "workers": 1, "time": place.now})
+    place.append([{"kind": "session", "workers": 1, "time": place.now}])
     decisions = place.begin()
     trial = decisions.suggest()
     decisions.journal.append("start", trial=1)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs
@@ -179,6 +180,60 @@ def test_a_row_that_cannot_be_written_is_the_last(tmp_path: Path, monkeypatch: p
     again.append("start", trial=1)
     assert [row["kind"] for row in read_state_rows(made)][:2] == ["session", "suggest"]
     assert read_state(made).trials[1].starts
+
+
+@pytest.mark.parametrize("kind", ["local", "objects"])
+def test_rows_that_follow_from_one_another_are_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    made = storage(tmp_path) if kind == "local" else object_store(tmp_path)
+    journal = Journal(made)
+    journal.append("session", workers=2)
+    written: list[int] = []
+    plain = type(journal._log).append
+
+    def counted(log: Any, rows: list[dict[str, Any]], synced: bool = True) -> None:
+        written.append(len(rows))
+        plain(log, rows, synced)
+
+    monkeypatch.setattr(type(journal._log), "append", counted)
+    with journal.together():
+        journal.append("suggest", trial=1, config=CONFIG)
+        with journal.together():
+            journal.append("suggest", trial=2, config=CONFIG)
+        assert list(journal.state.trials) == [1, 2], "the second may depend on the first"
+        assert not written
+    with journal.together():
+        pass
+    assert written == [2]
+    assert list(read_state(made).trials) == [1, 2]
+
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync" if kind == "local" else "trainables.core.files.write", full)
+    with pytest.raises(StorageLost), journal.together():
+        journal.append("suggest", trial=3, config=CONFIG)
+    assert journal.lost
+
+
+def test_a_row_that_nothing_acts_on_is_synced_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    plain = os.fsync
+
+    def sync(handle: int) -> None:
+        synced.append(handle)
+        plain(handle)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    made = storage(tmp_path)
+    journal = Journal(made)
+    journal.append("suggest", trial=1, config=CONFIG)
+    synced.clear()
+    journal.append("start", synced=False, trial=1)
+    assert not synced
+    assert read_state(made).trials[1].starts, "a kill leaves it"
+    journal.append("end", trial=1, status="failed", reason="error", error="no")
+    assert len(synced) == 1
+    assert read_state(made).trials[1].status == "failed"
 
 
 def read_state_rows(made: RunStorage) -> list[dict[str, object]]:

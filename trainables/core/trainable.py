@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ def trainable_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 
+# Asked for several times a trial.
+@cache
 def get_trainable(name: str) -> Trainable:
     """The experiment of that name; BadInput when there is none."""
     if name not in trainable_names():

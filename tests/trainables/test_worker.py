@@ -267,6 +267,25 @@ def test_the_next_trial_is_as_in_a_new_worker(task: Task) -> None:
     assert (store_of(task()).epochs(), store_of(task("second")).epochs()) == ([1], [1, 2])
 
 
+def test_machines_that_come_later_exchange_features(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An autoscaler buys them one by one, and the first worker serves trials from the first to the last."""
+    there = False
+    place = {"features_place": str(tmp_path / "storage")}
+    monkeypatch.setattr(worker_module, "several_machines", lambda: there)
+    worker = Worker(config=task() | place)
+    worker.step()
+    assert worker.shared
+    assert worker.shared.cache
+    assert worker.shared.cache.shelf is None
+    there = True
+    for _ in range(2):
+        worker.reset_config(task("second", trial=1) | place)
+        worker.step()
+        shelf = worker.shared.cache.shelf
+        assert shelf
+        assert (shelf.place, shelf.limit) == (str(tmp_path / "storage"), CACHE_BYTES)
+
+
 def test_it_opens_the_base_of_its_run(digits16: Dataset, task: Task, tmp_path: Path) -> None:
     """As every trial of the run does, in whatever process: what it trains on the base is its own."""
     warm()

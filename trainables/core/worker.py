@@ -192,9 +192,10 @@ class Worker(tune.Trainable):
         if self.shared is None:
             # What is imported by now is never garbage. Left out, a collection takes milliseconds.
             gc.freeze()
-            limit = self.task["cache_bytes"]
-            shelf = Shelf(self.task["features_place"], limit) if several_machines() else None
-            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), limit, shelf), KeptBase())
+            self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]), KeptBase())
+        # Other machines may have come since its last trial.
+        if self.shared.cache and self.shared.cache.shelf is None and several_machines():
+            self.shared.cache.shelf = Shelf(self.task["features_place"], self.task["cache_bytes"])
         return self.shared
 
     def _retire_if_grown(self) -> None:

@@ -106,14 +106,17 @@ def extend(asked: Extension, storage: RunStorage) -> None:
         settle(storage)
 
 
-def rearrange(storage: RunStorage, journal: Journal, spec: RunSpec, resources: tuple[int, float]) -> RunSpec:
-    """Give the run's trials so many cores and GPUs each from here on. For who holds its lock."""
-    if (spec.cpus_per_trial, spec.gpus_per_trial) == resources:
-        return spec
-    journal.append("resources", cpus=resources[0], gpus=resources[1])
-    changed = with_limits(spec, journal.state)
-    storage.replace(changed)
-    return changed
+def with_resources(spec: RunSpec, resources: tuple[int, float]) -> RunSpec:
+    """The run with so many cores and GPUs a trial."""
+    return spec.model_copy(update={"cpus_per_trial": resources[0], "gpus_per_trial": resources[1]})
+
+
+def rearrange(storage: RunStorage, journal: Journal, spec: RunSpec) -> None:
+    """Write down which cores and GPUs its trials have from here on, where that is new. For who holds the run's lock."""
+    before, now = storage.spec(), (spec.cpus_per_trial, spec.gpus_per_trial)
+    if (before.cpus_per_trial, before.gpus_per_trial) != now:
+        journal.append("resources", cpus=now[0], gpus=now[1])
+        storage.replace(spec)
 
 
 def settle(storage: RunStorage) -> None:
@@ -126,7 +129,7 @@ def settle(storage: RunStorage) -> None:
 def with_limits(spec: RunSpec, state: RunState) -> RunSpec:
     """The run with the limits of its extensions, and its newest resources."""
     if last := state.resources:
-        spec = spec.model_copy(update={"cpus_per_trial": last["cpus"], "gpus_per_trial": last["gpus"]})
+        spec = with_resources(spec, (last["cpus"], last["gpus"]))
     for row in state.extensions:
         if row["samples"] is not None:
             spec = spec.model_copy(update={"samples": row["samples"]})

@@ -20,7 +20,7 @@ from sweeps.core import results as tables
 from sweeps.core.best import best_models_table
 from sweeps.core.decide import Decisions
 from sweeps.core.events import Events
-from sweeps.core.extend import Extension, extend, rearrange, settle
+from sweeps.core.extend import Extension, extend, rearrange, settle, with_resources
 from sweeps.core.extend import check as check_limits
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
@@ -99,13 +99,14 @@ def run(options: RunOptions, console: Console, events: Events | None = None) -> 
         bases.check_classes(part, dataset)
         bases.check_split(part, options, dataset)
     _tell_of_disks(options.storage, [folder.parent for folder in folders], [part.sweep for part in plan.parts], console)
-    with _told(cluster(options.address, options.cpus, plan.parts[0].gpus), console) as workers:
-        work = Work(options, workers, console, events)
+    resources = options.cpus, plan.parts[0].gpus
+    with _told(cluster(options.address, *resources), console) as workers:
+        work = Work(options, workers, resources, console, events)
         parts = [bases.prepare_weights(part, work.makers, console) for part in plan.parts]
         for part in parts:
             bases.check_fit(part, options, work.makers)
             folders |= work.prepare_data_of_bases(part)
-        work.check_nodes(folders, options.cpus, plan.parts[0].gpus)
+        work.check_nodes(folders)
         return work.new_study(plan.question, parts, fingerprints) if plan.question else work.new_run(parts[0])[0]
 
 
@@ -151,7 +152,7 @@ def _resume_run(storage: RunStorage, options: RunOptions, console: Console, aske
         if asked.asked:
             # Nothing is refused any more: else the same command with what was wrong mended would add to it twice.
             extend(asked, storage)
-        return Work(options, workers, console, events, resources).resume_run(spec.run)[0]
+        return Work(options, workers, resources, console, events).resume_run(spec.run)[0]
 
 
 def _resume_study(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
@@ -185,7 +186,7 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console, as
     )
     storage.check_writable()
     with _told(cluster(options.address, *resources), console) as workers:
-        work = Work(spec.options, workers, console, events, resources)
+        work = Work(spec.options, workers, resources, console, events)
         work.check_nodes_of(spec.parts)
         _tell_of_disks(options.storage, [options.data_root], [part.sweep for part in spec.parts], console)
         return work.go_through(spec, storage)
@@ -207,14 +208,13 @@ def _told(cluster: AbstractContextManager[int], console: Console) -> Iterator[in
 
 @dataclass(frozen=True)
 class Work:
-    """The trainings of one command, inside `cluster`, which gives `workers`: trials at a time. `resources`: cores and GPUs a trial of the runs that it goes
-    on with; None: their own."""
+    """The trainings of one command, inside `cluster`, which gives `workers`: trials at a time, each with these `resources`: cores and GPUs."""
 
     options: RunOptions
     workers: int
+    resources: tuple[int, float]
     console: Console
     events: Events | None = None
-    resources: tuple[int, float] | None = None
 
     @property
     def makers(self) -> bases.Makers:
@@ -227,7 +227,7 @@ class Work:
         )
 
     def _train_base(self, options: RunOptions) -> str:
-        return _name_unless_interrupted(Work(options, self.workers, self.console, self.events).new_run(self._plan_of_base(options)[0]))
+        return _name_unless_interrupted(replace(self, options=options).new_run(self._plan_of_base(options)[0]))
 
     def check_nodes_of(self, parts: Iterable[Resolved]) -> None:
         """The same for the parts of a study. (Of a base that cannot be had is told when the part that needs it has its turn.)"""
@@ -238,9 +238,9 @@ class Work:
         for part in parts:
             with suppress(BadInput):
                 folders |= self.prepare_data_of_bases(part)
-        self.check_nodes(folders, self.options.cpus, parts[0].gpus)
+        self.check_nodes(folders)
 
-    def check_nodes(self, folders: Iterable[Path], cpus: int, gpus: float) -> None:
+    def check_nodes(self, folders: Iterable[Path]) -> None:
         """BadInput when a node of a cluster cannot do its share. The data sets that one needs and does not have, or one that may come, are put on the
         storage, from where it copies them."""
         from sweeps.core.autoscaler import machines
@@ -249,7 +249,7 @@ class Work:
         if self.options.address is None:
             return
         folders = set(folders)
-        missing = check(self.options.storage, folders, cpus, gpus, self._tell)
+        missing = check(self.options.storage, folders, *self.resources, self._tell)
         for folder in sorted(folders if machines().most else missing):
             at = dataset_place(self.options.storage, folder.name)
             with _copying():
@@ -291,7 +291,7 @@ class Work:
         with ExitStack() as locks:
             job = self._open(RunStorage(self.options.storage, name), locks)
             _tell_of_disks(self.options.storage, [Path(job.dataset_folder).parent], [job.spec.sweep], self.console)
-            self.check_nodes([Path(job.dataset_folder)], job.spec.cpus_per_trial, job.spec.gpus_per_trial)
+            self.check_nodes([Path(job.dataset_folder)])
             outcome = self._carry_on([job])
             self._show(job, outcome)
             return outcome, name
@@ -311,8 +311,7 @@ class Work:
         self.console.print(f"{spec.study}: {spec.question} {len(spec.parts)} parts, each a run", soft_wrap=True)
         outcomes: list[Outcome] = []
         with storage.lock(self._tell):
-            if self.resources:
-                study.rearrange(storage, self.resources)
+            study.rearrange(storage, self.resources)
             first, second = _waves(spec.parts)
             for parts, before in ((first, second), (second, [])):
                 outcomes += self._wave(spec, parts, before)
@@ -403,8 +402,8 @@ class Work:
         locks.enter_context(storage.lock(self._tell))
         folder = _find_data(storage, spec, self.options.data_root, self.console)
         journal = Journal(storage)
-        if self.resources and not finished(spec, journal.state):
-            spec = rearrange(storage, journal, spec, self.resources)
+        if not finished(spec, journal.state):
+            spec = with_resources(spec, self.resources)
         job = Job(storage, Decisions(spec, journal), folder, parse_size(self.options.cache_size or spec.cache_size))
         if not finished(spec, job.state):
             self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, {_what_is_left(spec, job.state)}", soft_wrap=True)
@@ -419,6 +418,8 @@ class Work:
         done, ours = not open_jobs, True
         try:
             if open_jobs:
+                for job in open_jobs:
+                    rearrange(job.storage, job.decisions.journal, job.spec)
                 with Screen(open_jobs, self.console, self.events):
                     done = run_session(open_jobs, self.workers, self._tell, partial(self._give_up, jobs))
         except KeyboardInterrupt:

@@ -12,7 +12,7 @@ import pytest
 from data_prep import BadInput, Dataset
 from sweeps import Sweep, choice, uniform
 from sweeps.core.decide import Decisions
-from sweeps.core.extend import Extension, check, extend, rearrange, settle, with_limits
+from sweeps.core.extend import Extension, check, extend, rearrange, settle, with_limits, with_resources
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
 from sweeps.core.launch import local_gpus
@@ -283,11 +283,11 @@ def test_the_journal_and_run_json_say_which_resources_a_trial_has(tmp_path: Path
     journal.append("session", workers=1)
     journal.append("suggest", trial=1, config=spec().sweep.config({}, 7).model_dump())
     took = journal.state.elapsed_seconds
-    assert rearrange(storage, journal, spec(), (1, 0.0)) == spec(), "as before"
-    assert journal.state.resources is None
-    changed = rearrange(storage, journal, spec(), (2, 0.5))
-    assert changed == spec(cpus_per_trial=2, gpus_per_trial=0.5) == storage.spec()
-    rearrange(storage, journal, changed, (1, 0.5))
+    rearrange(storage, journal, with_resources(spec(), (1, 0.0)))
+    assert journal.state.resources is None, "as before"
+    rearrange(storage, journal, with_resources(spec(), (2, 0.5)))
+    assert storage.spec() == spec(cpus_per_trial=2, gpus_per_trial=0.5)
+    rearrange(storage, journal, with_resources(spec(), (1, 0.5)))
     # A kill came between the two.
     storage.replace(spec())
     settle(storage)
@@ -346,6 +346,19 @@ def test_a_session_has_the_resources_that_it_is_given_and_so_has_the_next(
     code, out, _ = sweeps("resume", "run", "--cpus", "1")
     assert (code, out.splitlines()[0]) == (130, "run: 0 trials so far, 3 to come")
     assert given[2:] == [(1, 0.0, 2)]
+
+
+@pytest.mark.usefixtures("ray")
+def test_resources_that_a_node_refuses_change_nothing(sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = a_run_on(digits)
+
+    def refuse(*given: object) -> None:
+        raise BadInput("a node cannot do its share")
+
+    monkeypatch.setattr("sweeps.core.work.Work.check_nodes", refuse)
+    code, _, err = sweeps("resume", "run", "--cpus", "2")
+    assert (code, err) == (2, "error: a node cannot do its share\n")
+    assert (begun.spec().cpus_per_trial, read_state(begun).resources) == (1, None)
 
 
 def test_a_finished_run_keeps_its_resources(sweeps: Sweeps, digits: Dataset) -> None:

@@ -54,8 +54,13 @@ def check_source(name: str, source: str | None = None, *, size: int | None = Non
 
 def find_prepared(name: str, *, size: int, root: Path) -> Dataset | None:
     """The data set as `prepare` would open it; None where it would be prepared first."""
+    any_source, identity = _any_source(name, None), ""
     with _one_line_errors(Path(root)):
-        return _prepared(_Task(Path(root), name, size, "", _any_source(name, None), None))
+        if not any_source:
+            # A user's own folder, whose content may be another one by now.
+            name, found = find_source(name, None, Path(root))
+            identity = _identity(found)
+        return _prepared(_Task(Path(root), name, size, identity, any_source, None))
 
 
 def prepare(name: str, *, size: int, root: Path, source: str | None = None, console: Console | None = None) -> Dataset:

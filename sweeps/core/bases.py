@@ -16,7 +16,7 @@ from rich.console import Console
 from data_prep import BadInput, Dataset, check_source, source_names
 from data_prep.core.source import look_up
 from sweeps.core.journal import read_state
-from sweeps.core.launch import Resolved, RunOptions, given_settings, local_gpus
+from sweeps.core.launch import Resolved, RunOptions, given_settings
 from sweeps.core.spec import RunSpec, StoredBase
 from sweeps.core.standing import finished
 from sweeps.core.state import RunState, Trial
@@ -255,23 +255,25 @@ class BaseRun:
     finished: bool
 
 
-def base_run(name: str, resolved: Resolved, options: RunOptions, dataset: Dataset) -> BaseRun:
+def base_run(name: str, resolved: Resolved, options: RunOptions, dataset: Dataset | None) -> BaseRun:
     """The newest run that fits `base` in these settings: of the base network, the same data and split, and at least as many epochs as a new one would
-    have. BadInput when the data set cannot be halved."""
+    have. `dataset` is the run's own, and not looked at for a base on another one. BadInput when it cannot be halved."""
     ours = _settings(resolved)
     settings: dict[str, Any] = {"size": resolved.size}
-    own = name in (HALF, resolved.data)
-    if own:
+    fingerprint = None
+    if name in (HALF, resolved.data):
+        assert dataset
+        fingerprint = dataset.fingerprint
         settings |= {key: getattr(ours, key) for key in OWN_SPLIT if getattr(ours, key) is not None}
-    if name == HALF:
-        settings["classes"] = _half(ours, dataset)
+        if name == HALF:
+            settings["classes"] = _half(ours, dataset)
     # A run's limit of epochs is that of its base, too; its samples and seeds are not.
     if "epochs" in (given := given_settings(options)):
         settings["epochs"] = given["epochs"]
     written = tuple(f"{key}={value}" for key, value in settings.items())
     data = resolved.data if name == HALF else name
     new = replace(options, sweep=SWEEP, data=data, samples=None, epochs=None, seeds=1, run_name=None, settings=written)
-    run, done = _newest(new, get_trainable(SWEEP).config(**settings), dataset.fingerprint if own else None)
+    run, done = _newest(new, get_trainable(SWEEP).config(**settings), fingerprint)
     return BaseRun(name, new, run, done)
 
 
@@ -287,18 +289,17 @@ def _newest(new: RunOptions, config: TrainConfig, fingerprint: str | None) -> tu
         if its is None or spec.dataset_source != new.data or fingerprint not in (None, spec.dataset_fingerprint):
             continue
         same = all(getattr(its, key) == getattr(config, key) for key in ("size", "classes", "data_fraction", *OWN_SPLIT))
-        if same and its.epochs >= config.epochs and (done := _usable(spec, state, storage, new)) is not None:
+        if same and its.epochs >= config.epochs and (done := _usable(spec, state, storage)) is not None:
             return name, done
     return None, False
 
 
-def _usable(spec: RunSpec, state: RunState, storage: RunStorage, new: RunOptions) -> bool | None:
-    """True: trained in full. False: to be gone on with, by nobody else at work and with what a new one would ask for. None: neither."""
+def _usable(spec: RunSpec, state: RunState, storage: RunStorage) -> bool | None:
+    """True: trained in full. False: to be gone on with, by nobody else at work. None: neither."""
     if finished(spec, state):
         return True if state.best_trial and state.best_trial.status == "completed" else None
-    ours = (new.cpus, float(min(local_gpus(), 1)) if new.gpus is None else new.gpus)
-    # An object store cannot tell whether somebody works on it.
-    return False if storage.in_use() is False and (spec.cpus_per_trial, spec.gpus_per_trial) == ours else None
+    # Where it cannot be told whether somebody works on it, somebody may.
+    return False if storage.in_use() is False else None
 
 
 def stored_model(spec: RunSpec, storage: RunStorage, trial: Trial) -> dict[str, Any]:

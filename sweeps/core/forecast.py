@@ -1,4 +1,4 @@
-"""What `sweeps plan` tells of the features of frozen layers."""
+"""What `sweeps plan` tells of what comes before the first trial: the data set, bases, the features of frozen layers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,46 @@ import itertools
 from typing import Any
 
 from data_prep import find_prepared
-from sweeps.core.bases import shape_source
-from sweeps.core.launch import Resolved, RunOptions, parse_size, split_sizes
+from data_prep.core.source import find_source
+from sweeps.core.bases import HALF, SWEEP, base_run, is_trained, names, shape_source
+from sweeps.core.launch import Resolved, RunOptions, parse_size, resolve, split_sizes
 from sweeps.core.screen import amount
 from sweeps.core.spec import CACHE_SIZE
+from sweeps.core.sweep import Sweep, load_sweep
 from trainables.core.aside import ASIDE, AsideError
 from trainables.core.forecast import forecast
 from trainables.core.pretrained import LEAST_SIZE, PretrainedConfig
+
+
+def data_text(resolved: Resolved, options: RunOptions) -> str:
+    """What is there of the data set, or what has to be done first."""
+    dataset = find_prepared(resolved.data, size=resolved.size, root=options.data_root)
+    if dataset:
+        return f"{len(dataset.labels):,} images of {len(dataset.classes):,} classes, prepared"
+    where = find_source(resolved.data, None, options.data_root)[1].where
+    return f"{'downloaded and ' if where.startswith(('http://', 'https://')) else ''}prepared first, from {where}"
+
+
+def base_lines(resolved: Resolved, options: RunOptions) -> list[str]:
+    """The line of the plan that names its bases, and the runs that they come from or what is to be trained; none for a trainable without a base."""
+    found = [_base(name, resolved, options) for name in names(resolved)]
+    return [f"base       {', '.join(found)}"] if found else []
+
+
+def _base(name: str, resolved: Resolved, options: RunOptions) -> str:
+    if not is_trained(name):
+        return name
+    dataset = find_prepared(resolved.data, size=resolved.size, root=options.data_root)
+    if dataset is None and name in (HALF, resolved.data):
+        return f"{name} (the newest run that fits, or trained first)"
+    wanted = base_run(name, resolved, options, dataset)
+    if wanted.run:
+        return f"{name} ({'the best model of' if wanted.finished else 'after the rest of'} {wanted.run})"
+    sweep = load_sweep(SWEEP)[1]
+    assert isinstance(sweep, Sweep)
+    base = resolve(SWEEP, sweep, wanted.options)
+    its_data = "" if base.data == resolved.data else f"; its data: {data_text(base, options)}"
+    return f"{name} (trained first, {base.sweep.config({}, base.seed).epochs} epochs{its_data})"
 
 
 def feature_lines(resolved: Resolved, options: RunOptions) -> list[str]:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from data_prep import BadInput
-from sweeps.core.bases import is_trained, names
+from data_prep import BadInput, find_prepared
+from sweeps.core.bases import names
 from sweeps.core.fit import say
-from sweeps.core.forecast import feature_lines
+from sweeps.core.forecast import base_lines, data_text, feature_lines
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, notes
 from sweeps.core.propose import Grid, trial_count
@@ -36,7 +36,8 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tupl
     lines = [
         f"{resolved.part or resolved.name}: {sweep.question}",
         f"trainable  {sweep.trainable} on {resolved.data} at {resolved.size} px",
-        *_bases(resolved),
+        f"data       {data_text(resolved, options)}",
+        *base_lines(resolved, options),
         *feature_lines(resolved, options),
         f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
         *_seeds(options, repeated),
@@ -68,6 +69,7 @@ def plan_row(resolved: Resolved, options: RunOptions) -> dict[str, Any]:
         "trainable": sweep.trainable,
         "data": resolved.data,
         "size": resolved.size,
+        "data_prepared": find_prepared(resolved.data, size=resolved.size, root=options.data_root) is not None,
         "searcher": sweep.searcher,
         "scheduler": sweep.scheduler,
         "bases": list(names(resolved)),
@@ -154,11 +156,6 @@ def _training(resolved: Resolved, epochs: Epochs) -> list[str]:
 
 def _sharing(epochs: Epochs) -> str:
     return "; a training, by the trials that are its first epochs" if epochs.trained < epochs.of_all else ""
-
-
-def _bases(resolved: Resolved) -> list[str]:
-    found = [f"{name} (the newest run that fits, or trained first)" if is_trained(name) else name for name in names(resolved)]
-    return [f"base       {', '.join(found)}"] if found else []
 
 
 def _first(resolved: Resolved, count: int) -> str:

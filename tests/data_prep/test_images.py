@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from data_prep import BadInput, check_source, prepare
+from data_prep import BadInput, check_source, find_prepared, prepare
 
 
 def make(folder: Path, classes: dict[str, int]) -> Path:
@@ -50,6 +50,18 @@ def test_a_changed_folder_is_prepared_anew(tmp_path: Path) -> None:
     os.utime(folder / "owl" / "0.png", (1, 1))  # touched, not changed: read again, and found to be equal
     assert prepare(f"images:{folder}", size=8, root=tmp_path / "data").path == two.path
     assert len(list((tmp_path / "data").glob("images-birds-8px-*"))) == 2
+
+
+def test_what_was_prepared_is_found_while_its_images_are_the_same(tmp_path: Path) -> None:
+    folder, root = make(tmp_path / "photos", {"cat": 4, "dog": 4}), tmp_path / "data"
+    name = f"images:{folder}"
+    assert find_prepared(name, size=8, root=root) is None
+    made = prepare(name, size=8, root=root)
+    found = find_prepared(name, size=8, root=root)
+    assert found
+    assert found.path == made.path
+    (folder / "cat" / "0.png").unlink()
+    assert find_prepared(name, size=8, root=root) is None
 
 
 def test_two_folders_of_one_name(tmp_path: Path) -> None:

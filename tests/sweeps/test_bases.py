@@ -61,12 +61,12 @@ def test_one_that_was_cut_short_is_no_base(options: RunOptions, digits: Dataset)
     assert half(options, digits).run == "whole"
 
 
-def test_an_unfinished_one_with_other_resources_is_no_base(options: RunOptions, digits: Dataset) -> None:
-    """A session asks for one kind of workers."""
+def test_an_unfinished_one_is_gone_on_with_whatever_a_trial_had(options: RunOptions, digits: Dataset) -> None:
+    """A session gives all of its trials what it asks for."""
     a_base_run(options, digits, "open", ended=False)
-    assert half(options, digits).run == "open"
-    assert half(replace(options, cpus=2), digits).run is None
-    assert half(replace(options, gpus=0.5), digits).run is None
+    assert half(replace(options, cpus=2, gpus=0.5), digits).run == "open"
+    with RunStorage(options.storage, "open").lock():
+        assert half(options, digits).run is None, "somebody is at work"
 
 
 def test_a_base_on_another_data_set_has_its_own_split(options: RunOptions, digits: Dataset) -> None:

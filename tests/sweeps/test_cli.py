@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -409,6 +410,7 @@ def test_the_plan_of_autokeras(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) 
     assert out == (
         "autokeras: Does AutoKeras find a better network?\n"
         "trainable  autokeras_search on digits at 32 px\n"
+        f"data       prepared first, from scikit-learn {version('scikit-learn')}\n"
         "trials     100, by autokeras\n"
         "epochs     at most 1000 a trial, 100000 in all; a trial ends after 10 epochs without a better one\n"
         f"{FINAL_FIT}"
@@ -518,7 +520,8 @@ def test_a_plan_for_scripts(sweeps: Sweeps, tmp_path: Path) -> None:
     code, out, err = sweeps(*words, "--json")
     assert (code, err) == (0, "")
     found, text = json.loads(out), sweeps(*words)[1]
-    assert (found["sweep"], found["trainable"], found["data"], found["size"]) == ("epochs", "alexnet", "digits", 16)
+    what = ("sweep", "trainable", "data", "size", "data_prepared")
+    assert [found[name] for name in what] == ["epochs", "alexnet", "digits", 16, False]
     assert f"trials     {found['trials']}, by {found['searcher']}, " in text
     assert f"epochs     at most {found['epochs_of_a_trial']} a trial, {found['epochs']} in all" in text
     assert f"training   {found['epochs_trained']} of these epochs" in text

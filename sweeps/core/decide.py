@@ -32,7 +32,6 @@ from sweeps.core.standing import (
     searching,
     selected,
     total_selecting,
-    total_trials,
 )
 from sweeps.core.state import Row, RunState, Trial
 from trainables import get_trainable
@@ -96,12 +95,11 @@ class Decisions:
 
     def settle(self) -> None:
         """Carry out what was decided before an interruption. To be called when the session has begun."""
-        with self.journal.together():
-            for trial in self.state.open_trials:
-                if trial.epochs and trial.epochs[trial.last_epoch].get("reopened") and (stop := self._verdict_anew(trial)):
-                    self._end(trial.index, stop)
-            for trajectory in dict.fromkeys(trial.trajectory for trial in self.state.open_trials):
-                self._carry_out(trajectory)
+        for trial in self.state.open_trials:
+            if trial.epochs and trial.epochs[trial.last_epoch].get("reopened") and (stop := self._verdict_anew(trial)):
+                self._end(trial.index, stop)
+        for trajectory in dict.fromkeys(trial.trajectory for trial in self.state.open_trials):
+            self._carry_out(trajectory)
 
     def _verdict_anew(self, trial: Trial) -> str | None:
         """Of its last epoch, under higher limits than it was reported with: it may have been at its end for another reason, too."""
@@ -130,10 +128,10 @@ class Decisions:
     def _copy(self, trial: Trial, row: Mapping[str, Any]) -> None:
         """Another trial's epoch is this one's, too; whether it stops is its own affair."""
         result = {key: value for key, value in row.items() if key not in ("kind", "time", "trial", "stop")}
-        self._record(trial, result, stop=self._verdict(trial, result, trained=False), of=row["trial"])
+        self._record(trial, result, [], stop=self._verdict(trial, result, trained=False), of=row["trial"])
 
-    def _record(self, trial: Trial, result: Row, **more: Any) -> None:
-        self.journal.append("result", trial=trial.index, **result, **more)
+    def _record(self, trial: Trial, result: Row, then: list[Row], **more: Any) -> None:
+        self.journal.append_together([{"kind": "result", "trial": trial.index, **result, **more}, *then])
         if result["epoch"] in self.reached:
             self.reached[result["epoch"]][trial.index] = trial
 
@@ -194,11 +192,11 @@ class Decisions:
             config, repeat_of = (self._ask(self.state), None) if left else repeats_left(self.spec, self.state)[0]
             what = {"repeat_of": repeat_of}
         training = "final_of" in what, self._training(config)
-        mate_of = self._first_of_each.setdefault(training, index)
-        with self.journal.together():
-            self.journal.append("suggest", trial=index, config=config, **what, mate_of=None if mate_of == index else mate_of)
-            trial = self.state.trials[index]
-            self._carry_out(trial.trajectory)
+        mate_of = self._first_of_each.get(training)
+        self.journal.append("suggest", trial=index, config=config, **what, mate_of=mate_of)
+        self._first_of_each.setdefault(training, index)
+        trial = self.state.trials[index]
+        self._carry_out(trial.trajectory)
         return trial
 
     @cached_property
@@ -251,10 +249,12 @@ class Decisions:
     def report(self, index: int, result: Row) -> bool:
         """Take an epoch's result; whether the trial stops. A result that the journal has, reported again after an interruption, changes nothing."""
         trial = self.state.trials[index]
-        with self.journal.together():
-            if result["epoch"] not in trial.epochs:
-                self._record(trial, result, stop=self._verdict(trial, result))
-            self._carry_out(trial.trajectory)
+        if result["epoch"] not in trial.epochs:
+            stop = self._verdict(trial, result)
+            # The end of one that shares with nobody is synced with what it follows from.
+            then = [_end_row(index, stop)] if stop and self.state.mates(trial.trajectory) == [trial] else []
+            self._record(trial, result, then, stop=stop)
+        self._carry_out(trial.trajectory)
         return trial.end is not None
 
     def _verdict(self, trial: Trial, result: Mapping[str, Any], trained: bool = True) -> str | None:
@@ -284,8 +284,7 @@ class Decisions:
         self._carry_out(self.state.trials[index].trajectory)
 
     def _end(self, index: int, reason: str) -> None:
-        status = "completed" if reason in ("epochs", "patience") else "stopped"
-        self.journal.append("end", trial=index, status=status, reason=reason, error=None)
+        self.journal.append_together([_end_row(index, reason)])
 
     def fail(self, index: int, error: str) -> None:
         """Record that a trial failed for good."""
@@ -311,14 +310,14 @@ class Decisions:
         return budget is not None and self.state.elapsed_at(time.time()) >= budget
 
     @property
-    def left(self) -> int:
-        """Trials that are open or still to be suggested: at most, while it searches."""
-        return len(self.state.open_trials) + total_trials(self.spec, self.state) - len(self.state.trials)
-
-    @property
     def searched(self) -> bool:
         """All trials have been suggested and have ended."""
         return self.exhausted and not self.state.open_trials
+
+
+def _end_row(index: int, reason: str) -> Row:
+    status = "completed" if reason in ("epochs", "patience") else "stopped"
+    return {"kind": "end", "trial": index, "status": status, "reason": reason, "error": None}
 
 
 def is_rung(epoch: int, grace: int, factor: int) -> bool:

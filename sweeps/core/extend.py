@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep import BadInput
-from sweeps.core.journal import Journal, read_state
+from sweeps.core.decide import Decisions
+from sweeps.core.journal import Journal
 from sweeps.core.launch import NO_BUDGET, parse_duration
 from sweeps.core.propose import trial_count
 from sweeps.core.spec import RunSpec
@@ -99,11 +100,14 @@ def _seconds(text: str, spec: RunSpec) -> float | None:
 
 
 def extend(asked: Extension, storage: RunStorage) -> None:
-    """Give the run its new limits; BadInput where it cannot have them, or is running."""
-    limits = check(asked, storage.spec())
-    with storage.lock():
-        Journal(storage).append("extend", **limits)
-        settle(storage)
+    """Give the run its new limits; BadInput where it cannot have them, or could not go on with them. For who holds its lock."""
+    journal = Journal(storage)
+    spec = with_limits(storage.spec(), journal.state)
+    limits = check(asked, spec)
+    # Before the limits are written: else the same command, once that is mended, would add to them twice.
+    Decisions(_raised(spec, limits), journal)
+    journal.append("extend", **limits)
+    settle(storage, journal.state)
 
 
 def with_resources(spec: RunSpec, resources: tuple[int, float]) -> RunSpec:
@@ -113,15 +117,15 @@ def with_resources(spec: RunSpec, resources: tuple[int, float]) -> RunSpec:
 
 def rearrange(storage: RunStorage, journal: Journal, spec: RunSpec) -> None:
     """Write down which cores and GPUs its trials have from here on, where that is new. For who holds the run's lock."""
-    before, now = storage.spec(), (spec.cpus_per_trial, spec.gpus_per_trial)
+    before, now = with_limits(storage.spec(), journal.state), (spec.cpus_per_trial, spec.gpus_per_trial)
     if (before.cpus_per_trial, before.gpus_per_trial) != now:
         journal.append("resources", cpus=now[0], gpus=now[1])
-        storage.replace(spec)
+    settle(storage, journal.state)
 
 
-def settle(storage: RunStorage) -> None:
+def settle(storage: RunStorage, state: RunState) -> None:
     """Bring run.json up to the journal, which a kill may have come between."""
-    spec, state = storage.spec(), read_state(storage)
+    spec = storage.spec()
     if (extended := with_limits(spec, state)) != spec:
         storage.replace(extended)
 
@@ -131,9 +135,13 @@ def with_limits(spec: RunSpec, state: RunState) -> RunSpec:
     if last := state.resources:
         spec = with_resources(spec, (last["cpus"], last["gpus"]))
     for row in state.extensions:
-        if row["samples"] is not None:
-            spec = spec.model_copy(update={"samples": row["samples"]})
-        if row["epochs"] is not None:
-            spec = spec.model_copy(update={"sweep": spec.sweep.with_settings({"epochs": row["epochs"]})})
-        spec = spec.model_copy(update={"time_budget_seconds": row["time_budget_seconds"]})
+        spec = _raised(spec, row)
     return spec
+
+
+def _raised(spec: RunSpec, limits: dict[str, Any]) -> RunSpec:
+    if limits["samples"] is not None:
+        spec = spec.model_copy(update={"samples": limits["samples"]})
+    if limits["epochs"] is not None:
+        spec = spec.model_copy(update={"sweep": spec.sweep.with_settings({"epochs": limits["epochs"]})})
+    return spec.model_copy(update={"time_budget_seconds": limits["time_budget_seconds"]})

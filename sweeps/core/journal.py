@@ -127,7 +127,6 @@ class Journal:
         # The screen reads the state from a thread of its own.
         self.lock = threading.Lock()
         self.lost = False
-        self._held: list[Row] | None = None
 
     def rows(self) -> Iterable[Row]:
         """All of them, from the disk: a long run has a million."""
@@ -136,32 +135,14 @@ class Journal:
     def append(self, kind: str, synced: bool = True, **values: Any) -> None:
         """Write a row, sync it, then apply it to the state. StorageLost when it cannot be written; then nor can any later one, or there would be a gap.
         `synced`: False for a row that nothing acts on: a kill leaves it, a machine that loses its power may lose it, up to the next row."""
-        row = {"kind": kind, "time": time.time(), **values}
-        if self._held is None:
-            self._write([row], synced)
-        else:
-            self._held.append(row)
-        with self.lock:
-            self.state.apply(row)
+        self.append_together([{"kind": kind, **values}], synced)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Rows that follow from one another are written and synced once, at the end: the caller acts on none of them before. A kill leaves the first ones
-        or all, as it would between rows that are written one by one."""
-        if self._held is not None:
-            yield
-            return
-        self._held = []
-        try:
-            yield
-        finally:
-            rows, self._held = self._held, None
-            if rows:
-                self._write(rows)
-
-    def _write(self, rows: list[Row], synced: bool = True) -> None:
+    def append_together(self, rows: list[Row], synced: bool = True) -> None:
+        """The same of rows that follow from one another, in one write. A kill leaves the first ones or all, as between rows that are written one by one."""
         if self.lost:
             raise files.StorageLost("the journal could not be written before")
+        now = time.time()
+        rows = [{"kind": row["kind"], "time": now, **row} for row in rows]
         try:
             self._log.append(rows, synced)
         except RunTaken:
@@ -170,6 +151,9 @@ class Journal:
         except OSError as error:
             self.lost = True
             raise files.StorageLost(f"the journal cannot be written ({files.reason(error)})") from error
+        with self.lock:
+            for row in rows:
+                self.state.apply(row)
 
 
 def read_state(storage: RunStorage) -> RunState:

@@ -22,7 +22,7 @@ from sweeps.core.state import RunState
 from sweeps.core.study_table import studies_markdown
 from sweeps.core.tables import ROW_OF, readme
 
-__all__ = ["best_models_table", "check_results", "check_unused", "export", "run_folder", "show_best"]
+__all__ = ["best_models_table", "check_own", "check_results", "check_unused", "export", "run_folder", "show_best"]
 
 LOCK: Final = ".lock"
 LOCK_SECONDS: Final = 120
@@ -42,7 +42,7 @@ def export(spec: RunSpec, state: RunState, results: Path) -> None:
 
     Works at any time: while the run runs, after a crash, beside another export. Files of older versions get the columns they lack."""
     with _locked(results), _writable(results):
-        _refuse_another(results, spec)
+        check_own(results, spec)
         upgrade(results)
         with whole_rows(spec.run):
             own = {table: as_table(table, found) for table, found in rows(spec, state).items()}
@@ -87,7 +87,8 @@ def check_unused(results: Path, run: str) -> None:
         )
 
 
-def _refuse_another(results: Path, spec: RunSpec) -> None:
+def check_own(results: Path, spec: RunSpec) -> None:
+    """BadInput when the results hold another run of that name."""
     file = run_folder(results, RUNS, spec) / RUN_JSON
     then = read_json(file).get("created_at", spec.created_at) if file.exists() else spec.created_at
     if then != spec.created_at:

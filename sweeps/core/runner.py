@@ -273,5 +273,6 @@ def _work(jobs: list[Job], workers: int, tell: Callable[[str], Any], give_up: Ca
         raise ClusterLost(ending.no_node)
     if ending.reason:
         raise (RunTaken if ending.taken else StorageLost)(ending.reason)
-    if callback.problems:
+    # An interrupted session is told as one; a resume measures again.
+    if callback.problems and not ending.interrupted:
         raise BadInput(callback.problems[0])

@@ -78,7 +78,7 @@ def total_trials(spec: RunSpec, state: RunState) -> int:
     selecting = total_selecting(spec, state)
     ended = state.selecting - selecting_open(state)
     fitted = len(state.trials) - state.selecting
-    # Before, `selected_runs` may still grow: a session asks Tune for so many trials and is given no more.
+    # Before, `selected_runs` may still grow.
     fits = len(final_fits(spec, state)) if ended >= selecting else spec.seeds
     return selecting + fitted + (fits if final_fit(spec) else 0)
 

@@ -183,6 +183,10 @@ class RunStorage:
             raise BadInput(
                 f"one process at a time runs a run, but {self.run} is running already: watch it with `sweeps status {self.run}`"
             ) from None
+        except OSError as error:
+            raise BadInput(
+                f"a run's folder is written while it runs, but '{self.folder}' cannot be ({files.reason(error)}): give yourself the rights, or copy it"
+            ) from None
 
     @contextmanager
     def _leased(self, tell: Callable[[str], Any]) -> Iterator[None]:

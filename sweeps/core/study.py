@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_prep import BadInput, Dataset
+from sweeps.core.extend import with_limits
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, check_options, given_settings, resolve
 from sweeps.core.standing import finished
@@ -54,7 +55,7 @@ def runs(spec: StudySpec, storage: str) -> list[str]:
 def part_finished(spec: StudySpec, part: Resolved, storage: str) -> bool:
     """Whether the part's run has ended and its best model is measured."""
     run = RunStorage(storage, part_run(spec.study, part))
-    return run.exists() and finished(run.spec(), read_state(run))
+    return run.exists() and finished(with_limits(run.spec(), state := read_state(run)), state)
 
 
 def resolve_parts(name: str, study: Study, options: RunOptions) -> list[Resolved]:

@@ -20,7 +20,7 @@ from sweeps.core import results as tables
 from sweeps.core.best import best_models_table
 from sweeps.core.decide import Decisions
 from sweeps.core.events import Events
-from sweeps.core.extend import Extension, extend, rearrange, settle, with_resources
+from sweeps.core.extend import Extension, extend, rearrange, with_limits, with_resources
 from sweeps.core.extend import check as check_limits
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
@@ -129,8 +129,8 @@ def resume(name: str, options: RunOptions, console: Console, asked: Extension, e
 def _resume_run(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
     from sweeps.core.runner import cluster
 
-    settle(storage)
-    spec, state = storage.spec(), read_state(storage)
+    state = read_state(storage)
+    spec = with_limits(storage.spec(), state)
     if asked.asked:
         check_limits(asked, spec)
     elif finished(spec, state):
@@ -148,11 +148,9 @@ def _resume_run(storage: RunStorage, options: RunOptions, console: Console, aske
     resources = asked.resources(spec.cpus_per_trial, spec.gpus_per_trial)
     check_resources(*resources, options.address)
     storage.check_writable()
+    tables.check_own(options.results, spec)
     with _told(cluster(options.address, *resources), console) as workers:
-        if asked.asked:
-            # Nothing is refused any more: else the same command with what was wrong mended would add to it twice.
-            extend(asked, storage)
-        return Work(options, workers, resources, console, events).resume_run(spec.run)[0]
+        return Work(options, workers, resources, console, events).resume_run(spec.run, asked)[0]
 
 
 def _resume_study(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
@@ -185,6 +183,8 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console, as
         }
     )
     storage.check_writable()
+    for name in study.runs(spec, options.storage):
+        tables.check_own(options.results, RunStorage(options.storage, name).spec())
     with _told(cluster(options.address, *resources), console) as workers:
         work = Work(spec.options, workers, resources, console, events)
         work.check_nodes_of(spec.parts)
@@ -286,12 +286,16 @@ class Work:
             self._show(job, outcome)
             return outcome, job.run
 
-    def resume_run(self, name: str) -> tuple[Outcome, str]:
-        """Go on with a run that has not ended."""
+    def resume_run(self, name: str, asked: Extension | None = None) -> tuple[Outcome, str]:
+        """Go on with a run that has not ended, or beyond its limits where more is asked for."""
+        storage = RunStorage(self.options.storage, name)
         with ExitStack() as locks:
-            job = self._open(RunStorage(self.options.storage, name), locks)
-            _tell_of_disks(self.options.storage, [Path(job.dataset_folder).parent], [job.spec.sweep], self.console)
-            self.check_nodes([Path(job.dataset_folder)])
+            folder = self._enter(storage, locks)
+            self.check_nodes([folder])
+            if asked and asked.asked:
+                extend(asked, storage)
+            job = self._go_on(storage, folder)
+            _tell_of_disks(self.options.storage, [folder.parent], [job.spec.sweep], self.console)
             outcome = self._carry_on([job])
             self._show(job, outcome)
             return outcome, name
@@ -337,6 +341,8 @@ class Work:
             except KeyboardInterrupt:
                 return ["interrupted"]
             with self._failing(outcomes):
+                # Also of what a part or a base began with, which may be elsewhere than what it would begin with now.
+                self.check_nodes(Path(job.dataset_folder) for job in jobs)
                 outcomes.append(self._carry_on(jobs))
         return outcomes
 
@@ -398,13 +404,19 @@ class Work:
         return Job(storage, Decisions(spec, Journal(storage)), str(dataset.path.absolute()), parse_size(spec.cache_size))
 
     def _open(self, storage: RunStorage, locks: ExitStack) -> Job:
-        spec = storage.spec()
+        return self._go_on(storage, self._enter(storage, locks))
+
+    def _enter(self, storage: RunStorage, locks: ExitStack) -> Path:
+        """Have the run for this process alone; gives the folder of its data."""
         locks.enter_context(storage.lock(self._tell))
-        folder = _find_data(storage, spec, self.options.data_root, self.console)
+        return _find_data(storage, storage.spec(), self.options.data_root, self.console)
+
+    def _go_on(self, storage: RunStorage, folder: Path) -> Job:
         journal = Journal(storage)
+        spec = with_limits(storage.spec(), journal.state)
         if not finished(spec, journal.state):
             spec = with_resources(spec, self.resources)
-        job = Job(storage, Decisions(spec, journal), folder, parse_size(self.options.cache_size or spec.cache_size))
+        job = Job(storage, Decisions(spec, journal), str(folder), parse_size(self.options.cache_size or spec.cache_size))
         if not finished(spec, job.state):
             self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, {_what_is_left(spec, job.state)}", soft_wrap=True)
         return job
@@ -426,7 +438,7 @@ class Work:
             # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
             done = False
         except RunTaken:
-            ours, name = False, jobs[0].spec.study or jobs[0].run
+            ours, name = False, _name_of(jobs)
             raise Taken(
                 f"one process at a time runs a run, but another one has taken {name} while this one was away: watch it with `sweeps status {name}`"
             ) from None
@@ -438,31 +450,35 @@ class Work:
             # Also after an error: what was reported is not kept from anyone.
             if ours:
                 self._export(jobs, done)
-        outcome = _outcome(job.state for job in jobs) if done else "interrupted"
-        if self.events:
-            _tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
-        return outcome
+                if self.events:
+                    _tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
+        return _outcome(job.state for job in jobs) if done else "interrupted"
 
     def _tell(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
 
     def _export(self, jobs: list[Job], done: bool) -> None:
+        refused: list[BadInput] = []
         for job in jobs:
             try:
                 tables.export(job.spec, job.state, self.options.results)
             except BadInput as error:
-                if done:
-                    raise
-                # On the disk that is full, say.
-                self.console.print(f"not exported: {error}", soft_wrap=True)
+                refused.append(error)
+        if refused and done:
+            raise refused[0]
+        for error in refused:
+            # On the disk that is full, say.
+            self.console.print(f"not exported: {error}", soft_wrap=True)
 
     def _give_up(self, jobs: list[Job]) -> None:
         """Ray is gone, and the main thread waits for it in vain."""
         from sweeps.core.cli import INTERRUPTED
 
+        # The live screen, which hides it, is not ended.
+        self.console.show_cursor(True)
         self.console.print("stopped: Ray does not answer any more: its processes were ended", soft_wrap=True)
         self._export(jobs, done=False)
-        self._interrupted(jobs[0].spec.study or jobs[0].run)
+        self._interrupted(_name_of(jobs))
         if self.events:
             _tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
             self.events.done("interrupted", str(self.options.results))
@@ -487,6 +503,11 @@ class Work:
         page = self.options.results / REPORT
         write_report(self.options.results, page)
         return f"report: {page}"
+
+
+def _name_of(jobs: list[Job]) -> str:
+    """What a user resumes: the study, whose bases are runs of their own, or the run."""
+    return next((job.spec.study for job in jobs if job.spec.study), jobs[0].run)
 
 
 def _what_is_left(spec: RunSpec, state: RunState) -> str:
@@ -525,7 +546,7 @@ def _copying() -> Iterator[None]:
         raise BadInput(f"machines copy a data set from the storage, but {error}: make room, or share --data-root") from None
 
 
-def _find_data(storage: RunStorage, spec: RunSpec, root: Path, console: Console) -> str:
+def _find_data(storage: RunStorage, spec: RunSpec, root: Path, console: Console) -> Path:
     """Where this machine has the run's data set; copied from the storage, or prepared, if it is not there. BadInput when it is another one."""
     # The folder's name holds the fingerprint, so it is the same in every root.
     for folder in (Path(spec.dataset_folder), root / Path(spec.dataset_folder).name):
@@ -544,7 +565,7 @@ def _find_data(storage: RunStorage, spec: RunSpec, root: Path, console: Console)
             f"a run is resumed on the data it began with, but {dataset.path} has the fingerprint {dataset.fingerprint} instead of "
             f"{spec.dataset_fingerprint}: give the --data-root of the first, or prepare it from the first source by `sweeps data`"
         )
-    return str(dataset.path.absolute())
+    return dataset.path.absolute()
 
 
 def _outcome(states: Iterable[RunState]) -> Outcome:

@@ -10,7 +10,7 @@ import pytest
 from sweeps.core.decide import Decisions
 from sweeps.core.journal import Journal
 from sweeps.core.spec import RunSpec
-from sweeps.core.standing import finished
+from sweeps.core.standing import finished, total_trials
 from sweeps.core.state import Trial
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
@@ -98,10 +98,14 @@ class Place:
         }
 
 
+def left(decisions: Decisions) -> int:
+    """Trials that are open or still to be suggested, as the screen's total tells them."""
+    state = decisions.state
+    return len(state.open) + total_trials(decisions.spec, state) - len(state.trials)
+
+
 def standing(decisions: Decisions) -> tuple[bool, bool, bool, bool, int, int]:
     """(exhausted, waiting, searched, finished, total trials, left)."""
-    from sweeps.core.standing import total_trials
-
     spec, state = decisions.spec, decisions.state
     return (
         decisions.exhausted,
@@ -109,5 +113,5 @@ def standing(decisions: Decisions) -> tuple[bool, bool, bool, bool, int, int]:
         decisions.searched,
         finished(spec, state),
         total_trials(spec, state),
-        decisions.left,
+        left(decisions),
     )

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_prep import BadInput, Dataset
+from data_prep import BadInput
 from sweeps import Sweep, choice, uniform
-from sweeps.core.decide import Decisions
 from sweeps.core.extend import Extension, check, extend, rearrange, settle, with_limits, with_resources
-from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
-from sweeps.core.launch import local_gpus
 from sweeps.core.spec import RunSpec
 from sweeps.core.standing import finished
 from sweeps.core.state import Trial
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
-from tests.sweeps.conftest import Sweeps
 from tests.sweeps.sessions import EPOCH_SECONDS, Place
 
 
@@ -254,18 +249,9 @@ def test_run_json_is_brought_up_to_the_journal(tmp_path: Path, asked: dict[str, 
     assert (extended.samples, extended.sweep.config({}, 7).epochs) == limits
     # A kill came between the two.
     storage.replace(spec())
-    settle(storage)
+    settle(storage, read_state(storage))
     assert storage.spec() == extended
     assert not finished(extended, read_state(storage))
-
-
-def test_a_run_at_work_is_not_extended(tmp_path: Path) -> None:
-    storage = RunStorage(str(tmp_path), "run")
-    storage.create(spec())
-    with storage.lock(), pytest.raises(BadInput, match="run is running already"):
-        extend(Extension(samples="+1"), RunStorage(str(tmp_path), "run"))
-    assert storage.spec() == spec()
-    assert not read_state(storage).extensions
 
 
 def test_other_resources_are_no_higher_limits() -> None:
@@ -290,109 +276,10 @@ def test_the_journal_and_run_json_say_which_resources_a_trial_has(tmp_path: Path
     rearrange(storage, journal, with_resources(spec(), (1, 0.5)))
     # A kill came between the two.
     storage.replace(spec())
-    settle(storage)
+    settle(storage, read_state(storage))
     assert storage.spec() == spec(cpus_per_trial=1, gpus_per_trial=0.5)
     assert journal.state.elapsed_seconds == took, "the time between two sessions is not the run's"
     journal.append("session", workers=1)
     assert journal.state.interruptions == 1, "it was interrupted all the same"
     extend(Extension(samples="+1"), storage)
     assert storage.spec() == spec(samples=4, cpus_per_trial=1, gpus_per_trial=0.5)
-
-
-BEYOND = [
-    (["--cpus", "0"], "--cpus is a number of cores a trial, at least 1, but got 0: give another"),
-    (["--cpus", "999"], f"a trial runs on one machine, but --cpus 999 is more than the {os.cpu_count()} cores of this one: lower --cpus"),
-    (["--gpus", "1.5"], "--gpus is a part of a GPU, 0 to 1, or a whole number of them, but got 1.5: give another"),
-    (["--gpus", "99"], f"a trial runs on one machine, but --gpus 99 is more than the {local_gpus()} GPUs of this one: lower --gpus"),
-]
-
-
-@pytest.mark.parametrize(("words", "text"), BEYOND)
-def test_resources_that_cannot_be_had_change_nothing(sweeps: Sweeps, digits: Dataset, words: list[str], text: str) -> None:
-    begun = a_run_on(digits)
-    for more in ([], ["--samples", "+8"]):
-        assert sweeps("resume", "run", *words, *more, "--data-root", str(digits.path.parent)) == (2, "", f"error: {text}\n")
-        state = read_state(begun)
-        assert (begun.spec().cpus_per_trial, state.resources, state.extensions) == (1, None, [])
-
-
-def a_run_on(dataset: Dataset, **changes: Any) -> RunStorage:
-    storage = RunStorage("runs", "run")
-    storage.create(spec(dataset_folder=str(dataset.path), dataset_fingerprint=dataset.fingerprint, **changes))
-    return storage
-
-
-@pytest.mark.usefixtures("ray")
-def test_a_session_has_the_resources_that_it_is_given_and_so_has_the_next(
-    sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that asked for a GPU goes on without; the sessions themselves are left out: they would train."""
-    begun = a_run_on(digits, gpus_per_trial=64.0)
-    given: list[tuple[int, float, int]] = []
-
-    def session(jobs: list[Job], workers: int, *more: object) -> bool:
-        given.append((jobs[0].spec.cpus_per_trial, jobs[0].spec.gpus_per_trial, workers))
-        return False
-
-    monkeypatch.setattr("sweeps.core.runner.run_session", session)
-    code, _, err = sweeps("resume", "run")
-    assert (code, err) == (
-        2, f"error: a trial runs on one machine, but --gpus 64 is more than the {local_gpus()} GPUs of this one: lower --gpus\n"
-    )  # fmt: skip
-    assert sweeps("resume", "run", "--cpus", "2", "--gpus", "0")[0] == 130
-    assert sweeps("resume", "run")[0] == 130
-    assert given == [(2, 0.0, 1), (2, 0.0, 1)]
-    assert (begun.spec().cpus_per_trial, begun.spec().gpus_per_trial) == (2, 0.0)
-    code, out, _ = sweeps("resume", "run", "--cpus", "1")
-    assert (code, out.splitlines()[0]) == (130, "run: 0 trials so far, 3 to come")
-    assert given[2:] == [(1, 0.0, 2)]
-
-
-@pytest.mark.usefixtures("ray")
-def test_resources_that_a_node_refuses_change_nothing(sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = a_run_on(digits)
-
-    def refuse(*given: object) -> None:
-        raise BadInput("a node cannot do its share")
-
-    monkeypatch.setattr("sweeps.core.work.Work.check_nodes", refuse)
-    code, _, err = sweeps("resume", "run", "--cpus", "2")
-    assert (code, err) == (2, "error: a node cannot do its share\n")
-    assert (begun.spec().cpus_per_trial, read_state(begun).resources) == (1, None)
-
-
-def test_a_finished_run_keeps_its_resources(sweeps: Sweeps, digits: Dataset) -> None:
-    storage = a_run_on(digits, samples=1)
-    journal = Journal(storage)
-    rows: list[runs.Row] = [{"kind": "session", "workers": 1}, runs.suggest(1, 1), runs.start(1, 1)]
-    rows += [runs.result(1, 1, 2, 0.5), runs.end(1, 3, "failed", "no")]
-    for row in rows:
-        journal.append(**{key: value for key, value in row.items() if key != "time"})
-    code, out, _ = sweeps("resume", "run", "--cpus", "999")
-    assert (code, out) == (1, "run is finished: nothing to do. `sweeps status run` shows why it has no model.\n")
-    assert (storage.spec().cpus_per_trial, read_state(storage).resources) == (1, None)
-
-
-@pytest.mark.usefixtures("ray")
-def test_a_resume_says_what_is_left(sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials that are open, those to come, or the last thing of all. (The session itself is left out.)"""
-    storage = a_run_on(digits, samples=1)
-    journal = Journal(storage)
-
-    def write(*rows: runs.Row) -> None:
-        for row in rows:
-            journal.append(**{key: value for key, value in row.items() if key != "time"})
-
-    def said(*words: str) -> str:
-        code, out, _ = sweeps("resume", "run", *words)
-        assert code == 130
-        return out.splitlines()[0]
-
-    monkeypatch.setattr("sweeps.core.runner.run_session", lambda *given: False)
-    write({"kind": "session", "workers": 1})
-    Decisions(storage.spec(), journal).suggest()
-    write(runs.start(1, 1))
-    assert said() == "run: 1 trials so far, going on with: 00001"
-    write(runs.result(1, 1, 2, 0.5), runs.end(1, 3))
-    assert said() == "run: 1 trials so far, all ended; the best is still to be measured"
-    assert said("--samples", "8") == "run: 1 trials so far, all ended; 7 to come"

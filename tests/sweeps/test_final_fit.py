@@ -12,7 +12,7 @@ from sweeps.core.spec import RunSpec
 from sweeps.core.standing import final_fits
 from sweeps.core.state import Trial
 from tests.sweeps import runs
-from tests.sweeps.sessions import EPOCH_SECONDS, Place, standing
+from tests.sweeps.sessions import EPOCH_SECONDS, Place, left, standing
 
 # By depth: the second is the best, after its third epoch.
 CURVES = {1: [0.5, 0.6, 0.55, 0.5], 2: [0.5, 0.7, 0.9, 0.8], 3: [0.4, 0.4, 0.4, 0.4]}
@@ -136,7 +136,7 @@ def test_a_budget_that_ends_in_it_does_not_end_it_on_a_resume(monkeypatch: pytes
     assert (fit.last_epoch, decisions.out_of_time()) == (2, True)
     again = here.begin()
     assert indices(again.state.open_trials) == [4]
-    assert again.left == 1
+    assert left(again) == 1
     assert here.epoch(again, again.state.trials[4])
     assert again.state.trials[4].status == "completed"
     assert again.searched
@@ -202,17 +202,16 @@ def test_a_final_fit_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert standing(decisions)[3]
 
 
-def test_with_seeds_no_session_is_given_too_few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tune is asked for `left` trials, and for no more: wherever the session begins, that is enough."""
+def test_with_seeds_the_total_is_known_wherever_a_session_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     made = spec(seeds=3)
     calm = place(monkeypatch, made)
     calm.work()
     for rows in range(len(calm.rows)):
         here = place(monkeypatch, made, rows=calm.rows[:rows])
         decisions = here.begin()
-        left, still_open, begun = decisions.left, len(decisions.state.open_trials), len(decisions.state.trials)
+        to_come, still_open, begun = left(decisions), len(decisions.state.open_trials), len(decisions.state.trials)
         assert len(here.work().state.trials) == 12
-        assert left == still_open + 12 - begun, rows
+        assert to_come == still_open + 12 - begun, rows
 
 
 @pytest.mark.parametrize("more", [{}, {"seeds": 2}, {"budget": EPOCH_SECONDS * 6.5}, {"seeds": 3, "budget": EPOCH_SECONDS * 19.5}])

@@ -195,24 +195,19 @@ def test_rows_that_follow_from_one_another_are_one_write(tmp_path: Path, monkeyp
         plain(log, rows, synced)
 
     monkeypatch.setattr(type(journal._log), "append", counted)
-    with journal.together():
-        journal.append("suggest", trial=1, config=CONFIG)
-        with journal.together():
-            journal.append("suggest", trial=2, config=CONFIG)
-        assert list(journal.state.trials) == [1, 2], "the second may depend on the first"
-        assert not written
-    with journal.together():
-        pass
+    journal.append_together([{"kind": "suggest", "trial": trial, "config": CONFIG} for trial in (1, 2)])
     assert written == [2]
-    assert list(read_state(made).trials) == [1, 2]
+    assert list(read_state(made).trials) == list(journal.state.trials) == [1, 2]
+    assert {type(row["time"]) for row in journal.rows()} == {float}
 
     def full(*given: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync" if kind == "local" else "trainables.core.files.write", full)
-    with pytest.raises(StorageLost), journal.together():
-        journal.append("suggest", trial=3, config=CONFIG)
+    with pytest.raises(StorageLost):
+        journal.append_together([{"kind": "suggest", "trial": trial, "config": CONFIG} for trial in (3, 4)])
     assert journal.lost
+    assert list(journal.state.trials) == [1, 2], "nothing shows what may not be on the disk"
 
 
 def test_a_row_that_nothing_acts_on_is_synced_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

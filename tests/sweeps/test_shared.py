@@ -19,7 +19,7 @@ from sweeps.core.storage import RunStorage
 from sweeps.core.tables import EPOCHS, TRIALS
 from sweeps.core.tune import JournalSearcher
 from tests.sweeps import runs
-from tests.sweeps.sessions import EPOCH_SECONDS, Place
+from tests.sweeps.sessions import EPOCH_SECONDS, Place, left
 from trainables.core.trainable import EVALUATE
 
 Row = dict[str, Any]
@@ -400,7 +400,7 @@ def test_a_session_may_have_nothing_to_train(monkeypatch: pytest.MonkeyPatch) ->
     here = Shared(monkeypatch, made)
     here.work(1, steps=4)
     decisions = here.begin(1)
-    assert decisions.left == 2
+    assert left(decisions) == 2
     searcher = JournalSearcher([Job(RunStorage("nowhere", "run"), decisions, "data")])
     assert searcher.suggest("a")["task"] == EVALUATE, "its best is still to be measured"
     assert decisions.searched

@@ -312,6 +312,7 @@ def stored_model(spec: RunSpec, storage: RunStorage, trial: Trial) -> dict[str, 
         "checkpoints": storage.trial_checkpoints(trial.folder_id),
         "epoch": trial.best_epoch,
         "shared": trial.mate_of is not None or trial.shared_with is not None,
+        "final": trial.final_of is not None,
     }
 
 

@@ -99,8 +99,13 @@ def _is_run(content: Any) -> bool:
         return False
     if content.get("study") is None:
         return True
-    whole = {"run", "sweep_name", "part", "part_number", "bases"} <= content.keys() and {"trainable", "fixed"} <= sweep.keys()
-    return whole and all(isinstance(base, dict) and {"source", "file"} <= base.keys() for base in bases.values()) and _is_part(content)
+    return is_whole(content) and {"run", "sweep_name", "part", "part_number"} <= content.keys() and _is_part(content)
+
+
+def is_whole(run: Row) -> bool:
+    """Whether its run.json has what a row of a study is made of."""
+    whole = "bases" in run and {"trainable", "fixed"} <= run.get("sweep", {}).keys()
+    return whole and all(isinstance(base, dict) and {"source", "file"} <= base.keys() for base in run["bases"].values())
 
 
 def _is_part(content: Row) -> bool:

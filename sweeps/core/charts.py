@@ -33,9 +33,10 @@ MOST_CURVES: Final = 2_000
 @dataclass(frozen=True)
 class Charts:
     """`packed`: a run's trials, curves and timeline as JSON, compressed by gzip, as base64. Figures of epochs are rounded to float32, those of trials not
-    at all."""
+    at all. `trained`: whether any trial has an epoch."""
 
     packed: str
+    trained: bool
     importance: Importance | None
 
 
@@ -66,7 +67,7 @@ def charts(results: Path, sweep: str, run: str, space: Mapping[str, Any], best: 
         "timeline": timeline(epochs, found["trial_id"]),
         "sharing": sorted(set(epochs["shared_with"].to_pylist()) - {None}),
     }
-    return Charts(_pack(content), important)
+    return Charts(_pack(content), len(epochs) > 0, important)
 
 
 def _searched(trials: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
@@ -75,7 +76,9 @@ def _searched(trials: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     networks = [json.loads(text or "{}").get("hyperparameters") or {} for text in trials["config_json"]]
     for name in dict.fromkeys(name for network in networks for name in network):
         found.setdefault(short_name(name), [network.get(name) for network in networks])
-    return {name: values for name, values in found.items() if len(set(map(str, values))) > 1}
+    # A final fit has the epochs that its model needed.
+    searched = [n for n, final_of in enumerate(trials["final_of"]) if final_of is None]
+    return {name: values for name, values in found.items() if len({str(values[n]) for n in searched}) > 1}
 
 
 def _not_of_search(trials: Mapping[str, list[Any]]) -> list[bool]:

@@ -32,7 +32,9 @@ class Importance:
 def importance(params: Mapping[str, list[Any]], accuracy: list[float | None]) -> Importance | None:
     """Of settings that differ (name -> a value a trial) for the validation accuracy of each trial; None where there are fewer than two or too few
     trials. Equal input gives equal numbers."""
-    able = [n for n, value in enumerate(accuracy) if value is not None]
+    # One of trials with equal settings: the forest is asked about those that a tree has not seen, and a twin would have told it.
+    first = {tuple(str(values[n]) for values in params.values()): n for n in reversed(range(len(accuracy))) if accuracy[n] is not None}
+    able = sorted(first.values())
     if len(params) < 2 or len(able) < FEWEST or len({accuracy[n] for n in able}) < 2:
         return None
     from sklearn.ensemble import RandomForestRegressor

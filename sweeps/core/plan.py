@@ -226,7 +226,8 @@ def _expectation(resolved: Resolved, options: RunOptions, epochs: Epochs) -> Exp
         except BadInput:
             # A damaged run tells no speed; `sweeps status` names it.
             continue
-        same = (spec.sweep.trainable, spec.dataset_source, spec.cpus_per_trial) == (resolved.sweep.trainable, resolved.data, options.cpus)
+        its = (spec.sweep.trainable, spec.dataset_source, spec.cpus_per_trial, spec.gpus_per_trial)
+        same = its == (resolved.sweep.trainable, resolved.data, options.cpus, resolved.gpus)
         if not same or not state.sessions or _amount(spec.sweep, spec.seed) != _amount(resolved.sweep, options.seed):
             continue
         seconds = [row["epoch_seconds"] for trial in state.trials.values() for row in trial.own_epochs]
@@ -241,4 +242,4 @@ def _expectation(resolved: Resolved, options: RunOptions, epochs: Epochs) -> Exp
 def _amount(sweep: Sweep, seed: int) -> tuple[Any, ...]:
     """What the time of an epoch depends on, next to the network."""
     config = sweep.config({}, seed)
-    return config.size, config.classes, config.images, config.train_fraction
+    return config.size, config.classes, config.images, config.train_fraction, sweep.space.get("data_fraction", config.data_fraction)

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from pyarrow import fs
+
 from data_prep import BadInput
 from sweeps.core.best import COLUMNS, FOOT, NONE, all_rows, best_models_table, count, exported_runs, facts, part
 from sweeps.core.charts import Charts, charts, packed_confusion, packed_study
-from sweeps.core.parquet import write_text
 from sweeps.core.picture import picture
 from sweeps.core.screen import duration
 from sweeps.core.study_table import FOOT as STUDY_FOOT
 from sweeps.core.study_table import WIDE, studies, study_rows
 from sweeps.core.tables import AVERAGES, CLASS_REPORTS, CONFUSIONS, LAYERS, MISTAKES, SCORES, SPLITS
+from trainables.core import files
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -113,7 +115,8 @@ def write_report(results: Path, out: Path) -> int:
     try:
         if out.is_dir():
             raise IsADirectoryError(None, "Is a directory")
-        write_text(out, text)
+        # A draft a process: runs that end at the same time write the same page.
+        files.write(fs.LocalFileSystem(), str(out), text.encode())
     except OSError as error:
         reason = error.strerror or error
         raise BadInput(f"--out names a file that can be written, but '{out}' cannot ({reason}): give another") from None

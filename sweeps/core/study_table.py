@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from sweeps.core import published
-from sweeps.core.best import NONE, best_models_table, exported_runs, written
+from sweeps.core.best import NONE, best_models_table, exported_runs, is_whole, written
 from sweeps.core.fit import Column, Fitted, say
 from trainables.core.pretrained import LEAST_SIZE
 
@@ -27,7 +27,7 @@ def study_rows(results: Path, study: str) -> list[Row]:
     own.sort(key=lambda run: specs[run]["part_number"])
     parts = [_part_row(specs[run], best.get(run)) for run in own]
     sources = dict.fromkeys(base["source"] for run in own for base in specs[run]["bases"].values())
-    bases = [_part_row({**specs[run], "part": "base"}, best[run]) for run in sources if run in best]
+    bases = [_part_row({**specs[run], "part": "base"}, best[run]) for run in sources if run in best and is_whole(specs.get(run, {}))]
     there = {row["trainable"] for row in [*parts, *bases]}
     every = any(specs[run]["sweep_name"] == ALL for run in own)
     return [*parts, *bases, *(map(_published_row, published.best_of_each(there)) if every else ())]

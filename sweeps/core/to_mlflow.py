@@ -112,9 +112,13 @@ def _fill(client: Any, run: Any, spec: RunSpec, trial: Row, metrics: list[tuple[
     from mlflow.entities import Metric, Param, RunTag
 
     run_id = run.info.run_id
-    tags = {f"sweeps.{name}": trial[name] for name in TAGS} | {"sweeps.sweep": spec.sweep_name, "sweeps.git_commit": spec.git_commit}
+    settings = {name: str(value)[:MOST_TEXT] for name, value in settings_of(trial).items()}
+    # A store keeps a parameter as it was first: what a resume has raised since is told beside it.
+    changed = {name: value for name, value in settings.items() if run.data.params.get(name, value) != value}
+    tags = {f"sweeps.{name}": trial[name] for name in TAGS} | {f"sweeps.now.{name}": value for name, value in changed.items()}
+    tags |= {"sweeps.sweep": spec.sweep_name, "sweeps.git_commit": spec.git_commit}
     found = [RunTag(name, str(value)[:MOST_TEXT]) for name, value in tags.items() if value is not None]
-    params = [Param(name, str(value)[:MOST_TEXT]) for name, value in settings_of(trial).items() if name not in run.data.params]
+    params = [Param(name, value) for name, value in settings.items() if name not in run.data.params]
     for part in _parts(params, MOST_PARAMS):
         client.log_batch(run_id, params=part)
     # A store adds what it is given: a step that it has would be there twice. (Seconds of a trial that went on are others at the same best epoch.)

@@ -466,9 +466,9 @@ class Work:
                 refused.append(error)
         if refused and done:
             raise refused[0]
-        for error in refused:
+        for reason in refused:
             # On the disk that is full, say.
-            self.console.print(f"not exported: {error}", soft_wrap=True)
+            self.console.print(f"not exported: {reason}", soft_wrap=True)
 
     def _give_up(self, jobs: list[Job]) -> None:
         """Ray is gone, and the main thread waits for it in vain."""

@@ -36,6 +36,15 @@ def test_settings_in_which_trials_differ(tmp_path: Path) -> None:
     assert (found["drawn"], found["sharing"]) == (4, [])
 
 
+def test_what_a_final_fit_has_of_its_own_was_not_searched(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"kind": "session", "time": T0}]
+    for trial in (1, 2):
+        rows += [suggest(trial, trial, dropout=trial / 10), start(trial, trial), result(trial, 1, trial, 0.5), end(trial, trial)]
+    rows += [{**suggest(3, 5, dropout=0.1, epochs=1), "final_of": 1}, start(3, 5)]
+    export(spec(), state(rows=rows), tmp_path)
+    assert list(drawn(tmp_path)["params"]) == ["dropout"]
+
+
 def test_what_autokeras_chose_from(tmp_path: Path) -> None:
     """Its names without the block that every network has; what is the same in all is left out."""
     export(autokeras(), state(rows=autokeras_journal()), tmp_path)

@@ -494,21 +494,26 @@ def test_a_plan_knows_the_speed_of_earlier_runs(sweeps: Sweeps, tmp_path: Path) 
     from sweeps.core.journal import Journal
     from sweeps.core.storage import RunStorage
 
-    storage = RunStorage(str(tmp_path / "runs"), "one")
-    storage.create(runs.spec("one", dataset_source="digits"))
-    journal = Journal(storage)
-    journal.append("session", workers=2)
-    for row in runs.JOURNAL[1:4]:
-        journal.append(row["kind"], **{key: value for key, value in row.items() if key not in ("kind", "time")})
-    _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8")
+    for number, (name, gpus) in enumerate({"one": 0.0, "on-a-gpu": 1.0}.items()):
+        storage = RunStorage(str(tmp_path / "runs"), name)
+        storage.create(runs.spec(name, dataset_source="digits", gpus_per_trial=gpus))
+        os.utime(f"{storage.folder}/run.json", (number, number))
+        journal = Journal(storage)
+        journal.append("session", workers=2)
+        for row in runs.JOURNAL[1:4]:
+            journal.append(row["kind"], **{key: value for key, value in row.items() if key not in ("kind", "time")})
+    _, out, _ = sweeps("plan", "depth", "--gpus", "0", "--samples", "2", "--epochs", "10", "--set", "size=8")
     assert "time       at most about 40 s of training on 2 workers (4.00 s an epoch, as measured in one)\n" in out
-    found = json.loads(sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8", "--json")[1])
+    found = json.loads(sweeps("plan", "depth", "--gpus", "0", "--samples", "2", "--epochs", "10", "--set", "size=8", "--json")[1])
     expected = [found[name] for name in ("expected_seconds", "expected_workers", "epoch_seconds", "measured_in")]
     assert expected == [40.0, 2, 4.0, "one"]
-    _, out, _ = sweeps("plan", "depth", "--samples", "2", "--epochs", "10", "--set", "size=8", "--parallel", "1")
+    for other in (["--set", "data_fraction=0.5"], ["--set", "images=900"]):
+        words = ["plan", "depth", "--gpus", "0", "--samples", "2", "--epochs", "10", "--set", "size=8", *other]
+        assert "time       not known: " in sweeps(*words)[1], other
+    _, out, _ = sweeps("plan", "depth", "--gpus", "0", "--samples", "2", "--epochs", "10", "--set", "size=8", "--parallel", "1")
     assert "time       at most about 1 min 20 s of training on 1 worker (4.00 s an epoch, as measured in one)\n" in out
     own_sweep(tmp_path, "'epochs': choice(5, 10, 20)", size=8)
-    _, out, _ = sweeps("plan", "own.py")
+    _, out, _ = sweeps("plan", "own.py", "--gpus", "0")
     assert "time       at most about 1 min 20 s of training on 1 worker (4.00 s an epoch, as measured in one)\n" in out, (
         "20 epochs, in a row"
     )

@@ -10,6 +10,7 @@ import pytest
 
 from data_prep import BadInput
 from sweeps import Sweep, choice, uniform
+from sweeps.core.decide import Decisions
 from sweeps.core.extend import Extension, check, extend, rearrange, settle, with_limits, with_resources
 from sweeps.core.journal import Journal, read_state
 from sweeps.core.spec import RunSpec
@@ -267,7 +268,7 @@ def test_the_journal_and_run_json_say_which_resources_a_trial_has(tmp_path: Path
     storage.create(spec())
     journal = Journal(storage)
     journal.append("session", workers=1)
-    journal.append("suggest", trial=1, config=spec().sweep.config({}, 7).model_dump())
+    Decisions(spec(), journal).suggest()
     took = journal.state.elapsed_seconds
     rearrange(storage, journal, with_resources(spec(), (1, 0.0)))
     assert journal.state.resources is None, "as before"

@@ -49,6 +49,14 @@ def test_trials_without_a_result_are_left_out() -> None:
     assert found.trials == 39
 
 
+def test_equal_trials_are_one() -> None:
+    """A tree that has not seen a trial may have seen its twin: noise would be explained."""
+    params, accuracy = trials(30)
+    random.Random(1).shuffle(accuracy)
+    twins = {name: values * 4 for name, values in params.items()}
+    assert importance(twins, accuracy * 4) == importance(params, accuracy)
+
+
 def test_again_is_the_same() -> None:
     params, accuracy = trials(40)
     assert importance(params, accuracy) == importance(params, accuracy)

@@ -242,6 +242,15 @@ def test_runs_without_figures(results: Path) -> None:
     assert made.tables["run-2"][0][3] == ["test", "-", "-", "-", "-"]
 
 
+def test_a_run_whose_trials_all_failed_shows_why(results: Path) -> None:
+    rows = [*JOURNAL[:3], result(1, 1, 2, 0.5), end(1, 3, "failed", "diverged: train_loss is nan in epoch 2")]
+    export(spec(), state(rows=rows), results)
+    made = page(results)
+    assert "No model: every trial that had a result has failed. The table of all trials says why." in made.text["run-1"]
+    assert 'class="trials"' in made.html
+    assert 'data-chart="validation"' in made.html
+
+
 def test_it_needs_no_network_and_names_are_text(results: Path) -> None:
     made = evaluation(2, 2, 160)
     made["classes"][0] |= {"name": "<script>alert(1)</script>", "f1": 0.0}

@@ -242,6 +242,49 @@ def test_seeds_are_a_band_and_few_values_stand_side_by_side(browser: Browser, tm
     browser.quiet()
 
 
+def test_the_same_trial_twice_is_one_seed(browser: Browser, tmp_path: Path) -> None:
+    """A search may ask for it again; and one that was stopped early says nothing of the others' spread."""
+    rows = seeds_run()
+    again = max(row["trial"] for row in rows if "trial" in row) + 1
+    first = next(row for row in rows if row["kind"] == "suggest")
+    rows += [{**first, "trial": again}, start(again, 90), result(again, 1, 91, 0.1), end(again, 92)]
+    stopped = {**first, "trial": again + 1, "config": {**first["config"], "seed": 99}}
+    rows += [stopped, start(again + 1, 93), result(again + 1, 1, 94, 0.1), end(again + 1, 95, "stopped")]
+    export(spec(), state(rows=rows), tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    browser.draw_all()
+    browser.run(CHOOSE, "param", "depth")
+    assert np.allclose([mark[1:] for mark in browser.run(MARKS, "swept", "seeds")], [[0.5, 0.7, 0.6, 3], [0.6, 0.8, 0.7, 3]])
+    browser.quiet()
+
+
+TOOLTIP = """
+const option = echarts.getInstanceByDom(document.querySelector('.chart[data-chart=swept]')).getOption();
+const of = option.series.find(({name}) => name === 'seeds');
+return of.tooltip.formatter({value: ['<img src=x>', 0, 1, 0.5, 3]});
+"""
+
+
+def test_a_text_that_was_searched_is_text_in_the_page(browser: Browser, results: Path) -> None:
+    assert "&lt;img src=x&gt;: " in browser.run(TOOLTIP)
+
+
+def test_a_run_whose_trials_all_failed(browser: Browser, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"kind": "session", "time": T0}]
+    for trial in (1, 2):
+        rows += [suggest(trial, 1, dropout=trial / 10), start(trial, 1), result(trial, 1, 2, 0.5), end(trial, 3, "failed", "diverged: no")]
+    rows += [suggest(3, 1, dropout=0.5), start(3, 1), end(3, 3, "failed", "diverged: at once")]
+    export(spec(), state(rows=rows), tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    browser.draw_all()
+    shown = browser.run("return document.querySelector('table.trials').textContent")
+    assert shown.count("failed") == 3
+    assert shown.count("diverged: ") == 3
+    browser.quiet()
+
+
 ENDS = """
 const [chart, component] = arguments;
 const model = echarts.getInstanceByDom(document.querySelector(`.chart[data-chart=${chart}]`)).getModel();

@@ -63,6 +63,15 @@ def test_rows_parts_in_their_order_then_bases_then_what_is_lacking(results: Path
     assert there["autokeras_search"] == {"part": "autokeras_search", "published_test_accuracy": 0.3005, "published_setting": "3 hours"}
 
 
+@pytest.mark.parametrize("damage", ["", "{}", '{"run": "base-digits-1"}', '{"run": "base-digits-1", "sweep": {"trainable": "base"}}'])
+def test_a_damaged_run_json_of_a_base_leaves_it_out(results: Path, damage: str) -> None:
+    """Else no run could be exported to this folder any more."""
+    (file,) = results.glob("runs/sweep=base/run=base-digits-1/run.json")
+    file.write_text(damage)
+    assert [row["part"] for row in study_rows(results, "one")][:5] == ["small", "vgg16", "tuned", "waiting", "autokeras_search"]
+    export(runs.spec(), runs.evaluated(), results)
+
+
 def test_weights_are_shown_where_they_say_something(tmp_path: Path) -> None:
     """All parts have `weights`, but a base of our own does not use them."""
     fixed = {"base": "half", "weights": "imagenet"}

@@ -92,6 +92,16 @@ def test_again_nothing_is_there_twice_and_what_has_come_since_is_added(store: st
         assert later["00002"].info.status == "FINISHED"
 
 
+def test_a_setting_that_a_resume_has_raised_is_told(store: str) -> None:
+    """A store keeps parameters as they were first."""
+    rows = runs.JOURNAL[:13]
+    assert written(store, runs.state(rows=rows))["00002"].data.params["epochs"] == "20"
+    longer = [{**row, "config": {**row["config"], "epochs": 40}} if row["kind"] == "suggest" else row for row in rows]
+    found = written(store, runs.state(rows=longer))["00002"].data
+    assert (found.params["epochs"], found.tags["sweeps.now.epochs"]) == ("20", "40")
+    assert [name for name in found.tags if name.startswith("sweeps.now.")] == ["sweeps.now.epochs"]
+
+
 def test_another_run_of_the_same_name_is_refused(store: str) -> None:
     written(store, runs.evaluated())
     with pytest.raises(BadInput) as refused:

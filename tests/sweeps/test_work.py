@@ -48,8 +48,7 @@ def a_run_on(dataset: Dataset, **changes: Any) -> RunStorage:
         scheduler="none",
         fixed={"epochs": 2},
     )
-    facts = {"sweep": sweep, "dataset_folder": str(dataset.path), "dataset_fingerprint": dataset.fingerprint}
-    storage.create(runs.spec("run", **facts, **changes))
+    storage.create(runs.spec("run", sweep=sweep, dataset_folder=str(dataset.path), dataset_fingerprint=dataset.fingerprint, **changes))
     return storage
 
 

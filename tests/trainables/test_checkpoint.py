@@ -250,6 +250,17 @@ def test_other_files_are_ignored(store: CheckpointStore, folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} >= set(others)
 
 
+def test_drafts_of_writers_that_were_killed_go(store: CheckpointStore, folder: Path) -> None:
+    """Of a large network each is hundreds of megabytes, on the disk that must not fill."""
+    fill(store, 2)
+    for name in (".epoch-000003.npz.123.tmp", ".epoch-000002.npz.45.tmp", ".of-a-user"):
+        (folder / name).write_bytes(b"half of it")
+    before = {path.name for path in folder.iterdir()}
+    store.clear_drafts()
+    assert before - {path.name for path in folder.iterdir()} == {".epoch-000003.npz.123.tmp", ".epoch-000002.npz.45.tmp"}
+    assert newest(store) == 2
+
+
 def test_a_million_epochs_sort_by_number(store: CheckpointStore, folder: Path) -> None:
     fill(store, 1)
     for epoch in (999_999, 1_000_000):

@@ -69,6 +69,18 @@ def test_one_machine_alone_stores_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_machines_that_come_later_get_what_is_made_from_then_on(tmp_path: Path) -> None:
+    shelf = Shelf(str(tmp_path / "storage"), 10**9)
+    first, second = Machine(tmp_path / "a", None), Machine(tmp_path / "b", shelf)
+    first.work(0.0001)
+    assert first.computed == BLOCK
+    first.features.share(shelf)
+    first.work()
+    second.work()
+    assert first.is_whole()
+    assert (second.computed, second.is_whole()) == (0, True), "also of the piece that was begun before"
+
+
 WORKER = """
 import platform, sys, time
 from pathlib import Path
@@ -120,6 +132,30 @@ def test_what_is_torn_or_altered_is_computed_and_stored_anew(tmp_path: Path, har
     second.work()
     assert second.is_whole()
     assert second.computed == {"empty": PIECE * BLOCK}.get(harm, BLOCK), "the blocks that fit are taken"
+    assert file.read_bytes() == whole
+
+
+def test_what_is_damaged_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its blocks take longer to compute than a look is away."""
+    monkeypatch.setattr("trainables.core.shelf.LOOK_SECONDS", 0.0)
+    place = tmp_path / "storage"
+    Machine(tmp_path / "a", Shelf(str(place), 10**9)).work()
+    file = place / KEY / "000000"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    second = Machine(tmp_path / "b", Shelf(str(place), 10**9))
+    pieces, fetched = second.features.pieces, list[int]()
+    assert pieces
+    plain = pieces.fetch
+
+    def fetch(piece: int) -> bytes | None:
+        fetched.append(piece)
+        return plain(piece)
+
+    monkeypatch.setattr(pieces, "fetch", fetch)
+    while not second.is_whole():
+        second.work(0.0001)
+    assert fetched.count(0) == 1
     assert file.read_bytes() == whole
 
 

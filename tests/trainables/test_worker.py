@@ -277,6 +277,9 @@ def test_machines_that_come_later_exchange_features(task: Task, tmp_path: Path, 
     assert worker.shared
     assert worker.shared.cache
     assert worker.shared.cache.shelf is None
+    opened = SimpleNamespace(shared=[])
+    opened.share = opened.shared.append
+    worker.shared.cache.opened["of a trial before"] = opened  # type: ignore[assignment]
     there = True
     for _ in range(2):
         worker.reset_config(task("second", trial=1) | place)
@@ -284,6 +287,7 @@ def test_machines_that_come_later_exchange_features(task: Task, tmp_path: Path, 
         shelf = worker.shared.cache.shelf
         assert shelf
         assert (shelf.place, shelf.limit) == (str(tmp_path / "storage"), CACHE_BYTES)
+    assert opened.shared == [shelf]
 
 
 def test_it_opens_the_base_of_its_run(digits16: Dataset, task: Task, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import io
 import json
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,13 @@ class CheckpointStore:
             with suppress(OSError):
                 self.system.delete_file(f"{self.folder}/{self.name(number)}")
         return self.name(epoch)
+
+    def clear_drafts(self) -> None:
+        """Delete what writers that were killed have left. For who alone writes here: a trial is trained by one worker at a time."""
+        if files.is_local(self.system):
+            for draft in Path(self.folder).glob(".epoch-*.tmp"):
+                with suppress(OSError):
+                    draft.unlink()
 
     def epochs(self) -> list[int]:
         """Epochs there is a file of, ascending."""

@@ -94,7 +94,7 @@ def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset, ca
         return
     trainable = get_trainable(task["trainable"])
     network = KeptBase().network(trainable, config, task["class_count"], task["bases"])
-    training = Training(trainable, config, dataset, network, cache=cache)
+    training = Training(trainable, config, dataset, network, cache=cache, final=task.get("final", False))
     if newest := store.load_newest(before=task["epoch"]):
         training.restore(*newest)
     while training.epoch < task["epoch"]:

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock
 
 from data_prep import Dataset
-from trainables.core.shelf import PIECE, Shelf
+from trainables.core.shelf import PIECE, Pieces, Shelf
 
 BLOCK = 128
 # That features may take on a disk unless `--cache-size` says otherwise.
@@ -72,8 +72,9 @@ class Features:
         self.folder, self.rows, self.shape, self.dtype = folder, rows, shape, np.dtype(dtype)
         self.row_bytes = math.prod(shape) * self.dtype.itemsize
         self.blocks = math.ceil(len(rows) / BLOCK)
-        self.pieces = shelf.of(folder.name, self.blocks, len(rows) * self.row_bytes) if shelf else None
-        self.order = self.pieces.order if self.pieces else range(self.blocks)
+        self.pieces: Pieces | None = None
+        self.order: Sequence[int] = range(self.blocks)
+        self.share(shelf)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "features.json").exists():
             written = {**about, "rows": len(rows), "shape": list(shape), "dtype": dtype}
@@ -86,6 +87,11 @@ class Features:
         self._size()
         self._whole: set[int] = set()
         self._look()
+
+    def share(self, shelf: Shelf | None) -> None:
+        """Exchange what is missing with other machines from now on."""
+        if shelf and self.pieces is None and (pieces := shelf.of(self.folder.name, self.blocks, len(self.rows) * self.row_bytes)):
+            self.pieces, self.order = pieces, pieces.order
 
     def _size(self) -> None:
         """Give the file its header and length; what is not written yet takes no room on the disk."""
@@ -171,7 +177,7 @@ class Features:
         for number, block in enumerate(blocks):
             content, rest = bytes(rest[: self._bytes(block)]), rest[self._bytes(block) :]
             if digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES] != _digest(content):
-                self.pieces.there.discard(piece)
+                self.pieces.reject(piece)
                 return
             if block not in self._whole and self._lock(block):
                 try:

@@ -50,6 +50,12 @@ class FeatureCache:
             self.opened[key] = Features(folder, rows, shape, dtype, about, self.shelf)
         return self.opened[key]
 
+    def share(self, shelf: Shelf) -> None:
+        """Exchange features with other machines from now on, those that are open, too."""
+        self.shelf = shelf
+        for features in self.opened.values():
+            features.share(shelf)
+
     def begin(self) -> None:
         """Another trial: what only the ones before it needed may go, but the last few stay open, with their digests compared."""
         for key in [key for key in self.opened if key not in self.current][:-KEPT_OPEN]:

@@ -80,6 +80,8 @@ class Pieces:
         self.shelf, self.key, self.blocks = shelf, key, blocks
         self.count = -(-blocks // PIECE)
         self.there: set[int] = set()
+        # Stored, but not whole: computed here, then stored anew.
+        self.damaged: set[int] = set()
         self.next_look = 0.0
 
     @property
@@ -99,9 +101,14 @@ class Pieces:
         self.next_look = time.monotonic() + LOOK_SECONDS
         try:
             system, root = self.shelf.system()
-            self.there = {int(name) for name in files.names(system, f"{root}/{self.key}") if name.isdecimal()}
+            self.there = {int(name) for name in files.names(system, f"{root}/{self.key}") if name.isdecimal()} - self.damaged
         except OSError:
             self.shelf.failed = True
+
+    def reject(self, piece: int) -> None:
+        """What is stored of it does not fit its digests."""
+        self.damaged.add(piece)
+        self.there.discard(piece)
 
     def fetch(self, piece: int) -> bytes | None:
         """What is stored; None where it cannot be had."""
@@ -126,5 +133,6 @@ class Pieces:
                 system, root = self.shelf.system()
                 files.write(system, f"{root}/{self.key}/{piece:06d}", content)
                 self.there.add(piece)
+                self.damaged.discard(piece)
         except OSError:
             self.shelf.failed = True

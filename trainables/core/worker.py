@@ -137,6 +137,7 @@ class Worker(tune.Trainable):
 
         if time.time() >= (self.task["deadline"] or math.inf):
             raise OutOfTime
+        self._meet()
         started, before = time.perf_counter(), stored.computed
         stored.prepare(STAGE_SECONDS)
         return {
@@ -163,6 +164,7 @@ class Worker(tune.Trainable):
         network = shared.base.network(trainable, config, class_count(config, dataset), self.task["bases"])
         training = Training(trainable, config, dataset, network, final=self.task["final"], graphs=shared.graphs, cache=shared.cache)
         self.store = CheckpointStore(self.task["checkpoints"])
+        self.store.clear_drafts()
         self.curves = Curves(self.store.system, self.store.folder)
         newest = self.store.load_newest()
         if newest:
@@ -193,10 +195,14 @@ class Worker(tune.Trainable):
             # What is imported by now is never garbage. Left out, a collection takes milliseconds.
             gc.freeze()
             self.shared = Shared(Graphs(), FeatureCache(feature_folder(dataset), self.task["cache_bytes"]), KeptBase())
-        # Other machines may have come since its last trial.
-        if self.shared.cache and self.shared.cache.shelf is None and several_machines():
-            self.shared.cache.shelf = Shelf(self.task["features_place"], self.task["cache_bytes"])
+        self._meet()
         return self.shared
+
+    def _meet(self) -> None:
+        """Exchange features with other machines, which may come at any time."""
+        cache = self.shared and self.shared.cache
+        if cache and cache.shelf is None and several_machines():
+            cache.share(Shelf(self.task["features_place"], self.task["cache_bytes"]))
 
     def _retire_if_grown(self) -> None:
         """Retires: Tune ends the process, and the trial is given to another."""

@@ -119,14 +119,16 @@ function curves(run, trials, metric, split, colour) {
 
 const measured = (run, trials, metric) => trials.filter((trial) => run.trials[`val_${metric}`][trial] != null);
 
-// Trials that differ in the seed alone: mean, one standard deviation to each side.
+// Trials that differ in the seed alone and had all their epochs, one a seed (a search may ask for the same twice): mean, one standard deviation to each side.
 function seeds(run, trials, metric) {
   const groups = new Map();
-  for (const trial of trials) {
+  for (const trial of trials.filter((each) => run.trials.status[each] === "completed" && run.trials.final_of[each] == null)) {
     const key = JSON.stringify(Object.values(run.params).map((values) => values[trial]));
-    groups.set(key, [...(groups.get(key) ?? []), trial]);
+    const group = groups.get(key) ?? new Map();
+    if (!group.has(run.trials.seed[trial])) group.set(run.trials.seed[trial], trial);
+    groups.set(key, group);
   }
-  return [...groups.values()].filter((group) => group.length > 1).map((group) => {
+  return [...groups.values()].map((group) => [...group.values()]).filter((group) => group.length > 1).map((group) => {
     const values = group.map((trial) => run.trials[`val_${metric}`][trial]);
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
     return { trial: group[0], count: values.length, mean, deviation: Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1)) };
@@ -165,7 +167,7 @@ function swept(run, trials, metric, param, colour) {
     yAxis: axis("", colour, { type: "value", ...figureEnds(able.map((trial) => run.trials[`val_${metric}`][trial]), metric) }),
     series: [
       { name: "seeds", type: "custom", z: 1, data: groups, encode: { x: 0, y: [1, 2] }, renderItem: band(groups, ordered, colour),
-        tooltip: { formatter: (at) => `${safe(name)} ${shown(at.value[0])}: ${shown(at.value[3])} ± ${shown(at.value[2] - at.value[3])} over ${at.value[4]} seeds` } },
+        tooltip: { formatter: (at) => `${safe(name)} ${safe(shown(at.value[0]))}: ${shown(at.value[3])} ± ${shown(at.value[2] - at.value[3])} over ${at.value[4]} seeds` } },
       { name: "trials", type: "scatter", symbolSize: 8, itemStyle: { color: colour.best, opacity: Math.max(0.25, faint(able.length / 5)) }, data: able.map((trial) => ({ value: [cell(values[trial]), run.trials[`val_${metric}`][trial]], trial })),
         tooltip: { formatter: (at) => `${told(run, at.data.trial)}<br>validation ${WORDS[metric]} ${shown(at.value[1])}` } },
     ],

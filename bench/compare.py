@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -84,8 +85,8 @@ def merged(new: pd.DataFrame, kept: Path) -> pd.DataFrame:
     return rows.sort_values("list", key=lambda names: names.map([trials.name for trials in LISTS].index), kind="stable", ignore_index=True)
 
 
-def compare(chosen: list[TrialList], count: int, images: int) -> list[Row]:
-    """The rows of these lists."""
+def compare(chosen: list[TrialList], count: int, images: int) -> Iterator[pd.DataFrame]:
+    """The rows of each of these lists, as soon as it is done."""
     data = ROOT / "data"
     data.mkdir(exist_ok=True)
     # Beside the data, so that each round's data root is made of links.
@@ -96,7 +97,9 @@ def compare(chosen: list[TrialList], count: int, images: int) -> list[Row]:
         for side in (PLAIN, OURS):
             warm.measure(side, 0)
         base_file = make_base(datasets[32], images, folder) if any(of.base for of in chosen) else ""
-        return [row for of in chosen for row in rounds(Compared(of, datasets[of.size], images, base_file, folder), count)]
+        for of in chosen:
+            rows = rounds(Compared(of, datasets[of.size], images, base_file, folder), count)
+            yield pd.DataFrame([{**row, **machine()} for row in rows], columns=list(COLUMNS))
 
 
 def main() -> None:
@@ -108,20 +111,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="Parquet file for the rows")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    chosen = [trials for trials in LISTS if trials.name in (options.only or trials.name)]
+    tables, agree = [], []
     try:
-        rows = compare([trials for trials in LISTS if trials.name in (options.only or trials.name)], options.rounds, options.images)
+        for of, table in zip(chosen, compare(chosen, options.rounds, options.images), strict=True):
+            tables.append(table)
+            agree.append(show(of.name, table))
+            if options.write:
+                keep(table)
     except (BadInput, Failed) as error:
         sys.exit(f"error: {error}")
-    table = pd.DataFrame([{**row, **machine()} for row in rows], columns=list(COLUMNS))
-    agree = [show(str(name), part) for name, part in table.groupby("list", sort=False)]
     if options.out:
-        table.to_parquet(options.out, index=False)
-    if options.write:
-        KEPT.parent.mkdir(exist_ok=True)
-        table = merged(table, KEPT)
-        table.to_parquet(KEPT, index=False)
-        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), markdown(table)), encoding="utf-8")
+        pd.concat(tables, ignore_index=True).to_parquet(options.out, index=False)
     sys.exit(0 if all(agree) else 1)
+
+
+def keep(table: pd.DataFrame) -> None:
+    """Put a list's rows into the files that are kept: it takes many minutes of a quiet machine."""
+    KEPT.parent.mkdir(exist_ok=True)
+    whole = merged(table, KEPT)
+    whole.to_parquet(KEPT, index=False)
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), markdown(whole)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import pytest
 from sweeps.core.results import export
 from sweeps.core.sweep import sweep_names
 from tests.sweeps import runs
+from trainables import TrainConfig, get_trainable, trainable_names
+from trainables.core.pretrained import PretrainedConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -44,6 +46,24 @@ def test_the_notebook() -> None:
 def test_duckdb() -> None:
     query = re.findall(r"`(select [^`]*)`", README)[0]
     assert len(duckdb.connect().execute(query).df()) == 4
+
+
+def test_the_trainables_own_settings_and_their_defaults() -> None:
+    common = TrainConfig.model_fields.keys() | PretrainedConfig.model_fields.keys()
+    for name in trainable_names():
+        fields = get_trainable(name).config.model_fields
+        own = {key: field.default for key, field in fields.items() if key not in common and isinstance(field.default, int | float)}
+        (line,) = (line for line in README.splitlines() if line.startswith(f"| `{name}` | `"))
+        assert dict(re.findall(r"`(\w+)` ([\d.]+)", line)) == {key: f"{value:g}" for key, value in own.items()}
+        assert re.findall(r"`(\w+)`", line)[1:] == sorted(fields.keys() - common) or name == "autokeras_search"
+
+
+def test_every_copy_of_the_published_figures_is_one() -> None:
+    root = Path(__file__).parents[1]
+    copies = list((root / "results").rglob("published.csv"))
+    assert len(copies) == 3
+    for copy in copies:
+        assert copy.read_bytes() == (root / "sweeps" / "core" / "published.csv").read_bytes()
 
 
 def test_the_reference_study_is_what_its_results_say() -> None:

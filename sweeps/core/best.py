@@ -181,7 +181,7 @@ Made from `best_models/`; README.md explains every column.
 FOOT = f"""The best trial and epoch are chosen by validation accuracy alone, so that figure is a little too good. Train, validation and test are three parts of
 the labelled images without overlap; test was read once, for the model shown (and its other seeds). All figures are parts of 1, of the stored weights, without dropout.
 "(fitted)": these weights were trained on the validation images, too.
-Where test is "{NONE}" the model is not evaluated yet: then train is as the epoch trained, with dropout. The published figure is the seed report's, on Tiny
+Where test is "{NONE}" the model is not evaluated yet: then train is as the epoch trained, with dropout. The published figure is the report's, on Tiny
 ImageNet (`base`: CIFAR-10): compare it with a row on that data set only.
 """
 

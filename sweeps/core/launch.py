@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from sweeps.core.propose import trial_count
 from sweeps.core.spec import CACHE_SIZE, RunSpec, StoredBase
 from sweeps.core.storage import RunStorage
 from sweeps.core.sweep import Sweep
+from trainables.core import files
 from trainables.core.config import split_of
 
 VERSIONS_OF = ("ray", "tensorflow", "keras", "autokeras", "keras-tuner", "hyperopt", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn")
@@ -137,6 +139,13 @@ def check_options(options: RunOptions) -> None:
         raise BadInput(
             f"seeds are below {SEEDS}, but --seed {options.seed} --seeds {options.seeds} ends at {options.seed + options.seeds - 1}: lower one of them"
         )
+
+
+def places(options: RunOptions) -> str:
+    """Where a run is and goes to, as a further command on it has to be told again: a run does not remember it. Empty where that is where all are."""
+    usual = RunOptions(sweep=options.sweep)
+    given = {"storage": files.shown(options.storage), "results": str(options.results), "address": options.address or ""}
+    return "".join(f" --{name} {shlex.quote(text)}" for name, text in given.items() if getattr(options, name) != getattr(usual, name))
 
 
 class _Plain(yaml.SafeLoader):

@@ -223,7 +223,7 @@ def _best_models() -> list[Column]:
         Column(
             "published_test_accuracy",
             FLOAT,
-            "the seed report's figure for this experiment and setting, on its own data (Tiny ImageNet; `base`: CIFAR-10), to four digits",
+            "the report's figure for this experiment and setting, on its own data (Tiny ImageNet; `base`: CIFAR-10), to four digits",
             "1",
             "test",
         ),
@@ -358,7 +358,7 @@ A column that does not apply, or is not known yet, is null, never a special numb
 `dtype_backend="pyarrow"` keeps the types below. Accuracies, precision, recall and F1 are parts of 1. `run.json` in `runs/` says how a run was made:
 sweep, seed, data, versions, commit, machine, totals.
 
-`published.csv` holds every figure that the seed report prints, as it prints it: `experiment` is a trainable, `setting` tells its results apart,
+`published.csv` holds every figure that the report on Tiny ImageNet-200 prints, as it prints it: `experiment` is a trainable, `setting` tells its results apart,
 `metric` is a column of best_models, `source` says where in the report it stands. A run is beside the result that has the settings of its best trial:
 
     published = pandas.read_csv("results/published.csv").pivot(index=["experiment", "setting"], columns="metric", values="value")

@@ -33,6 +33,7 @@ from sweeps.core.launch import (
     new_run,
     notes,
     parse_size,
+    places,
     prepare_data,
     resolve,
     split_sizes,
@@ -486,7 +487,9 @@ class Work:
         os._exit(INTERRUPTED)
 
     def _interrupted(self, name: str) -> None:
-        self.console.print(f"interrupted; everything reported is kept: go on with `sweeps resume {name}`", soft_wrap=True)
+        self.console.print(
+            f"interrupted; everything reported is kept: go on with `sweeps resume {name}{places(self.options)}`", soft_wrap=True
+        )
 
     def _show(self, job: Job, outcome: Outcome) -> None:
         if outcome == "interrupted":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
+
+from tests.programs import needed
 
 FLAGS = [
     "headless=new",
@@ -95,8 +96,7 @@ class Browser:
 @contextmanager
 def browsing() -> Iterator[Browser]:
     """A browser without a window."""
-    program = shutil.which("chromedriver")
-    assert program, "the report is tested in a browser: `apt-get install chromium chromium-driver`"
+    program = needed("chromedriver", "the report is tested in a browser: `apt-get install chromium chromium-driver`")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_prep import BadInput
 from sweeps import Sweep, choice, uniform
-from sweeps.core.launch import Resolved, RunOptions, prepare_data
+from sweeps.core.launch import Resolved, RunOptions, places, prepare_data
 from sweeps.core.space import Distribution
 from tests.sweeps.conftest import Sweeps
 
@@ -66,3 +67,17 @@ def test_no_run_is_started(sweeps: Sweeps, tmp_path: Path) -> None:
     code, _, err = sweeps("run", "mine.py", "--data", "digits")
     assert (code, err) == (2, f"error: {TOO_SMALL}\n")
     assert not list(tmp_path.rglob("journal*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, ""),
+        ({"data_root": Path("elsewhere"), "samples": 3}, ""),
+        ({"results": Path("my results"), "address": "auto"}, " --results 'my results' --address auto"),
+        ({"storage": "s3://key:secret@bucket/runs?secret_key=x"}, " --storage 's3://***@bucket/runs?secret_key=***'"),
+    ],
+)
+def test_what_a_further_command_has_to_be_told(given: dict[str, Any], told: str) -> None:
+    """Pasted from the line that an interruption ends with, it goes on with the same run; a secret is left to who has it."""
+    assert places(RunOptions(sweep="dropout", **given)) == told

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import needed
 from tests.sweeps.test_screen import job
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x1b\x9b]")
@@ -43,8 +43,7 @@ class Terminal:
     """A tmux server of its own with one window. It stays after its command has ended, until `close`."""
 
     def __init__(self, width: int, command: str, folder: Path) -> None:
-        program = shutil.which("tmux")
-        assert program, "the live screen is tested on a terminal: `apt-get install tmux`"
+        program = needed("tmux", "the live screen is tested on a terminal: `apt-get install tmux`")
         self.tmux = [program, "-u", "-f", os.devnull, "-S", str(folder / "tmux")]
         environment = {**os.environ, "LANG": "C.UTF-8", "TERM": "xterm-256color"}
         # COLUMNS of who runs the tests is not the width of this one.

@@ -12,6 +12,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_gpus() -> Iterator[None]:
+    """Numbers are compared to the last bit, and workers counted: on a machine with GPUs as on one without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> Iterator[None]:
     """Ctrl-C works, in this process and those that it starts, also where a shell started the tests in the background and so made them ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -282,8 +282,9 @@ def new_run(
 
 
 def local_gpus() -> int:
-    """GPUs of this machine. (A cluster is told by --gpus: its nodes may not have started.)"""
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+    """GPUs of this machine that this process may see. (A cluster is told by --gpus: its nodes may not have started.)"""
+    there, shown = len(list(Path("/dev").glob("nvidia[0-9]*"))), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if shown is None else min(there, len([one for one in shown.split(",") if one.strip() not in ("", "-1")]))
 
 
 def git_commit() -> str | None:

@@ -131,12 +131,16 @@ http.server.HTTPServer(("127.0.0.1", 8009), Metadata).serve_forever()
 """
 
 
+# As cluster.yaml starts it, but for where it asks, and how often.
+HEAR = "from sweeps.core import notice; notice.LOOK_SECONDS = 0.2; notice.watch('http://127.0.0.1:8009')"
+
+
 def test_a_spot_machine_s_notice_gives_its_trials_back(cluster: Cluster) -> None:
     """Before the machine goes: that is no failure, and not even an epoch is lost."""
     spot = cluster.lab["worker-2"]
-    (cluster.folder / "ec2.py").write_text(EC2)
-    for command in (f"python {SHARE}/ec2.py", "python -m sweeps.core.notice http://127.0.0.1:8009"):
-        spot.run(f"setsid -f {command} > /dev/null 2>&1 < /dev/null")
+    for name, program in {"ec2.py": EC2, "hear.py": HEAR}.items():
+        (cluster.folder / name).write_text(program)
+        spot.run(f"setsid -f python {SHARE}/{name} > /dev/null 2>&1 < /dev/null")
     cluster.submit("noticed", RUN + "noticed")
     cluster.wait(lambda: cluster.state("noticed").trained_epochs > 0, "no epoch was reported")
     spot.run("touch /tmp/noticed")

@@ -90,6 +90,7 @@ class Browser:
         assert not self.log("browser")
         events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
         asked = {event["params"]["request"]["url"].partition(":")[0] for event in events if event["method"] == "Network.requestWillBeSent"}
+        assert "file" in asked, "it was opened since the last time"
         assert asked <= {"file", "data", "blob", "about"}
 
 

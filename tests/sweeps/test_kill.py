@@ -23,6 +23,7 @@ import pytest
 from sweeps.core.journal import read_state
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage
+from trainables.core.checkpoint import CheckpointStore
 
 pytestmark = pytest.mark.kill
 
@@ -72,6 +73,7 @@ class Machine:
 
 def kill_all(process: subprocess.Popen[str]) -> None:
     """SIGKILL to the driver, all of its Ray and all of its workers."""
+    assert process.poll() is None, "it was through before anyone killed it"
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:
         with suppress(psutil.NoSuchProcess):
@@ -86,7 +88,22 @@ def epochs(state: RunState) -> int:
 
 # Two trials at a time; a search that does not depend on the order of arrival.
 # An epoch takes some 0.3 s: a warm worker would be through with smaller ones before anyone kills it.
-WORDS = ["--epochs", "8", "--samples", "3", "--set", "size=16", "--set", "filters=16", "--set", "depth=2", "--data", "digits"]
+WORDS = [
+    "--epochs",
+    "8",
+    "--samples",
+    "3",
+    "--parallel",
+    "2",
+    "--set",
+    "size=16",
+    "--set",
+    "filters=16",
+    "--set",
+    "depth=2",
+    "--data",
+    "digits",
+]
 SWEEP = """from sweeps import Sweep, uniform
 SWEEP = Sweep(question="How much dropout?", trainable="cnn", space={"dropout": uniform(0, 0.7)}, searcher="random", scheduler="none")
 """
@@ -107,6 +124,16 @@ def assert_each_epoch_was_reported_once(machine: Machine, run: str) -> None:
     assert sorted(reported) == [(trial, epoch) for trial in (1, 2, 3) for epoch in range(1, 9)]
 
 
+def assert_nothing_was_trained_again(machine: Machine, run: str) -> None:
+    """Of what was reported. A worker that found no checkpoint would train up to there in silence, and to the same numbers."""
+    storage, state = RunStorage(machine.storage, run), machine.state(run)
+    for trajectory in {trial.trajectory for trial in state.trials.values()}:
+        longest = max(state.mates(trajectory), key=lambda trial: trial.last_epoch)
+        newest = CheckpointStore(storage.trial_checkpoints(longest.folder_id)).load_newest()
+        assert newest
+        assert [row["finished_at"] for row in newest[1]] == [row["finished_at"] for row in longest.epochs.values()]
+
+
 def test_kill_9_of_everything_twice_then_another_place(calm: Machine, tmp_path: Path, data_root: Path) -> None:
     """Killed in the first and in a later trial; then the storage is moved, and resumed without the sweep's file and in an empty home."""
     first = Machine(tmp_path / "first", data_root)
@@ -124,6 +151,9 @@ def test_kill_9_of_everything_twice_then_another_place(calm: Machine, tmp_path: 
     second.run("resume", "run")
 
     assert_each_epoch_was_reported_once(second, "run")
+    assert_nothing_was_trained_again(second, "run")
+    assert second.state("run").interruptions == 2
+    assert "interrupted 2 times" in second.run("status", "run", data=False)
     pd.testing.assert_frame_equal(second.results("run"), calm.results("run"), check_exact=True)
     best = [
         pd.read_parquet(machine.folder / "results" / "best_models").drop(columns=["run_seconds", "train_seconds"])
@@ -153,6 +183,7 @@ def test_kill_9_of_trials_that_share_a_training(tmp_path: Path, data_root: Path)
     killed.wait("run", lambda state: state.trained_epochs >= before + 6)
     kill_all(process)
     killed.run("resume", "run")
+    assert_nothing_was_trained_again(killed, "run")
     pd.testing.assert_frame_equal(killed.results("run"), calm.results("run"), check_exact=True)
     for machine in (calm, killed):
         state = machine.state("run")
@@ -228,8 +259,9 @@ def test_ctrl_c_once_ends_the_epoch_and_twice_gives_it_up(tmp_path: Path, data_r
     machine = Machine(tmp_path / "machine", data_root)
     (machine.folder / "mine.py").write_text(SWEEP)
     process = machine.start("run", "mine.py", *LONG)
-    machine.wait("run", lambda state: len(state.trials) == 2 and all(trial.starts for trial in state.trials.values()))
-    time.sleep(6)
+    machine.wait("run", lambda state: len(state.trials) == 2 and all(trial.epochs for trial in state.trials.values()))
+    # Each is in the middle of its next epoch.
+    before = {trial.index: trial.last_epoch for trial in machine.state("run").trials.values()}
     for _ in range(times):
         process.send_signal(signal.SIGINT)
         time.sleep(1)
@@ -239,11 +271,14 @@ def test_ctrl_c_once_ends_the_epoch_and_twice_gives_it_up(tmp_path: Path, data_r
     assert "Traceback" not in err
     state = machine.state("run")
     assert state.paused == (times == 1)
-    assert [sorted(trial.epochs) for trial in state.trials.values()] == [[1] if times == 1 else []] * 2
+    assert {trial.index: trial.last_epoch for trial in state.trials.values()} == {
+        index: last + (times == 1) for index, last in before.items()
+    }
     assert not any(trial.end for trial in state.trials.values())
 
 
-def test_a_part_of_ray_itself_is_killed(tmp_path: Path, data_root: Path) -> None:
+@pytest.mark.parametrize(("part", "why"), [("raylet", "Ray has no node left: "), ("gcs_server", "Ray does not answer any more: ")])
+def test_a_part_of_ray_itself_is_killed(tmp_path: Path, data_root: Path, part: str, why: str) -> None:
     """The run stops by itself, in a line and not in a traceback. (How such a run goes on is what the soak looks at.)"""
     machine = Machine(tmp_path / "machine", data_root)
     (machine.folder / "mine.py").write_text(SWEEP)
@@ -251,14 +286,14 @@ def test_a_part_of_ray_itself_is_killed(tmp_path: Path, data_root: Path) -> None
     process = machine.start("run", "mine.py", *WORDS, "--epochs", "5000", "--run-name", "run")
     try:
         machine.wait("run", lambda state: epochs(state) >= 3)
-        (raylet,) = [member for member in psutil.Process(process.pid).children(recursive=True) if member.name() == "raylet"]
-        raylet.kill()
+        (found,) = [member for member in psutil.Process(process.pid).children(recursive=True) if member.name() == part]
+        found.kill()
         out, err = process.communicate(timeout=SECONDS)
     finally:
         if process.poll() is None:
             kill_all(process)
     assert process.returncode == 130, out + err
-    assert re.search(r"^stopped: Ray (has no node left|does not answer any more): ", out, re.MULTILINE), out
+    assert re.search(rf"^stopped: {why}", out, re.MULTILINE), out
     assert out.endswith("interrupted; everything reported is kept: go on with `sweeps resume run`\n")
     assert "Traceback" not in out + err
     state = machine.state("run")
@@ -306,6 +341,10 @@ def test_kill_9_while_features_are_computed(tmp_path: Path) -> None:
         process = killed.start("resume", "run")
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, out + err
+    stages = [stage for trial in killed.state("run").trials.values() for stage in trial.stages]
+    assert sum(stage["computed"] for stage in stages) <= max(stage["images_total"] for stage in stages), (
+        "what was stored is not computed again"
+    )
     pd.testing.assert_frame_equal(killed.results("run"), calm.results("run"), check_exact=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep import BadInput
 from sweeps import Sweep, choice, uniform
-from sweeps.core.launch import Resolved, RunOptions, places, prepare_data
+from sweeps.core.launch import Resolved, RunOptions, local_gpus, places, prepare_data
 from sweeps.core.space import Distribution
 from tests.sweeps.conftest import Sweeps
 
@@ -67,6 +67,17 @@ def test_no_run_is_started(sweeps: Sweeps, tmp_path: Path) -> None:
     code, _, err = sweeps("run", "mine.py", "--data", "digits")
     assert (code, err) == (2, f"error: {TOO_SMALL}\n")
     assert not list(tmp_path.rglob("journal*"))
+
+
+@pytest.mark.parametrize(("shown", "count"), [(None, 2), ("0,1", 2), ("1", 1), ("GPU-8f1c", 1), ("", 0), ("-1", 0), ("0,1,2", 2)])
+def test_gpus_that_are_hidden_do_not_count(monkeypatch: pytest.MonkeyPatch, shown: str | None, count: int) -> None:
+    """Ray does not see them either, and would wait for one."""
+    monkeypatch.setattr("pathlib.Path.glob", lambda folder, pattern: [folder / "nvidia0", folder / "nvidia1"])
+    if shown is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert local_gpus() == count
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ print(json.dumps([workers, found]))
 
 def test_four_trials_share_a_gpu_and_its_memory_and_one_without_sees_none() -> None:
     """On JAX, which takes its part from the environment: TensorFlow needs a GPU to be told."""
-    workers, found = in_new_process(PACKED, KERAS_BACKEND="jax", RAY_USAGE_STATS_ENABLED="0")
+    workers, found = in_new_process(PACKED, KERAS_BACKEND="jax", RAY_USAGE_STATS_ENABLED="0", CUDA_VISIBLE_DEVICES="0")
     assert workers == 4
     pids = {pid for pid, _, _ in found}
     assert len(pids) == 5, "at the same time"

@@ -20,7 +20,7 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x1b\x9b]")
 HEIGHT = 24
 # A small network on few images: the same code as ever.
 WORDS = (
-    "run dropout --data digits --samples 3 --epochs 6 --set size=16 --set filters=4 --set depth=2 --set images=600 --run-name one --seed 3"
+    "run dropout --data digits --samples 3 --epochs 60 --set size=16 --set filters=4 --set depth=2 --set images=600 --run-name one --seed 3"
 )
 RUNNING = re.compile(r"^\d running, \d completed, \d stopped, \d failed$", re.MULTILINE)
 SPLIT = "== the same, broken lines joined =="
@@ -90,7 +90,7 @@ def test_the_live_screen(tmp_path: Path, data_root: Path, width: int) -> None:
     assert len(alive) > 10
     # A redraw longer than the terminal's buffer comes in two parts: once in a while a look falls between them.
     missing = alive[-1] - alive[0] + 1 - len(alive)
-    assert missing <= len(alive) // 50, "it is there from its first frame to its last: no flicker"
+    assert missing <= max(1, len(alive) // 50), "it is there from its first frame to its last: no flicker"
     for frame in (seen[place] for place in alive):
         assert len(RUNNING.findall(frame.text)) == 1, "one screen, nothing of an earlier one left behind"
         assert len(re.findall(r"/3 trials", frame.text)) == 1
@@ -99,9 +99,9 @@ def test_the_live_screen(tmp_path: Path, data_root: Path, width: int) -> None:
     # At the right of the bar, which is one long.
     assert {len(found) for found in re.findall(r"^([━╸╺]+)  \d/3 trials", told, re.MULTILINE)} == {30}
     assert re.search(r"^\d+ epochs in .*, \d+\.\d\d epochs/s, [\d,]+ images/s, \d+ MB in memory$", told, re.MULTILINE)
-    assert re.search(r"^best so far: val_accuracy 0\.\d{4} \(epoch \d, trial 0000\d\)\n  dropout=", told, re.MULTILINE)
+    assert re.search(r"^best so far: val_accuracy 0\.\d{4} \(epoch \d+, trial 0000\d\)\n  dropout=", told, re.MULTILINE)
     assert re.search(r"^trial +dropout +status +epoch .*best val +curve", told, re.MULTILINE)
-    assert re.search(r"^0000\d .* running +[1-6]/6 .* [▁▂▃▄▅▆▇█]+", told, re.MULTILINE)
+    assert re.search(r"^0000\d .* running +\d+/60 .* [▁▂▃▄▅▆▇█]+", told, re.MULTILINE)
     assert bool(re.search(r"^trial .*  memory$", told, re.MULTILINE)) == (width == 160)
     last = seen[-1].text
     assert "Best of one: trial 0000" in last

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,23 +66,38 @@ def test_no_statistics_of_use_unless_asked_for(ray: None, monkeypatch: pytest.Mo
         assert usage_stats_enabled()
 
 
-def test_who_has_no_token_cannot_join_our_ray(ray: None, tmp_path: Path) -> None:
-    import ray as running
+OURS = """
+import sys
+from sweeps.core.runner import cluster
+with cluster(None, 1, 0.0):
+    import ray
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.readline()
+"""
 
-    address = running.get_runtime_context().gcs_address
+
+def test_who_has_no_token_cannot_join_our_ray(tmp_path: Path) -> None:
+    """Of a user who has never run Ray; the token is there before it."""
     plain = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    settings = {
-        "none": {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"},
-        "wrong": {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
-        "ours": {"RAY_AUTH_MODE": "token"},
-    }
-    joining = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", JOIN, address], env=plain | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for name, own in settings.items()
-    }
-    ended = {name: process.communicate(timeout=120) for name, process in joining.items()}
-    assert {name: "joined" in out for name, (out, _) in ended.items()} == {"none": False, "wrong": False, "ours": True}
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for folder in (mine, other):
+        folder.mkdir()
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", OURS], env=plain | {"HOME": str(mine)}, **pipes) as running:
+        assert running.stdin
+        assert running.stdout
+        address = running.stdout.readline().strip()
+        assert mode(mine / ".ray" / "auth_token") == 0o600
+        settings = {
+            "none": {"HOME": str(other), "RAY_AUTH_MODE": "disabled"},
+            "wrong": {"HOME": str(other), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+            "ours": {"HOME": str(mine), "RAY_AUTH_MODE": "token"},
+        }
+        joining = {
+            name: subprocess.Popen([sys.executable, "-c", JOIN, address], env=plain | own, **pipes) for name, own in settings.items()
+        }
+        ended = {name: process.communicate(timeout=120) for name, process in joining.items()}
+        running.communicate("\n", timeout=60)
+    assert {name: "joined" in out for name, (out, _) in ended.items()} == {"none": False, "wrong": False, "ours": True}, ended
     for name in ("none", "wrong"):
         assert "AuthenticationError" in ended[name][1] or "Unauthenticated" in ended[name][1], ended[name][1]

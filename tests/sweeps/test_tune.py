@@ -13,6 +13,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from sweeps.core import state
 from sweeps.core.decide import RESULT_KEYS, Decisions, last_line
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal
@@ -20,6 +21,7 @@ from sweeps.core.screen import account
 from sweeps.core.storage import RunStorage
 from sweeps.core.tune import BEAT_SECONDS, RETRIES, Ending, JournalCallback, JournalScheduler, JournalSearcher, NothingAtWork
 from tests.sweeps import runs
+from trainables.core import worker
 from trainables.core.features import CACHE_BYTES
 from trainables.core.files import StorageLost
 from trainables.core.trainable import EVALUATE, TRAIN
@@ -423,3 +425,8 @@ def test_a_session_that_is_to_end_does_not_wait_for_a_machine(job: Job) -> None:
     callback.on_step_end(1, now("TERMINATED", "ERROR"))
     with pytest.raises(NothingAtWork):
         callback.on_step_end(1, now("TERMINATED", "PENDING"))
+
+
+def test_a_worker_that_gives_its_trial_up_is_known_by_name() -> None:
+    """Else it would be a failure of the trial."""
+    assert (worker.NodeLeaving.__name__, worker.Retires.__name__) == (state.LEAVING, state.RETIRED)

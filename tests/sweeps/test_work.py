@@ -16,6 +16,7 @@ from sweeps.core.decide import Decisions
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
 from sweeps.core.launch import local_gpus
+from sweeps.core.lease import RunTaken
 from sweeps.core.results import export
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
@@ -175,3 +176,41 @@ def test_scripts_are_told_of_a_run_whose_best_cannot_be_measured(sweeps: Sweeps,
     assert (code, err) == (2, "error: the best model is measured from a checkpoint, but that failed\n")
     assert [(row["event"], row["run"]) for row in map(json.loads, out.splitlines())] == [("end", "run")]
     assert list(Path("results/trials").rglob("*.parquet")), "what was reported is not kept from anyone"
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_run_that_another_process_has_taken_is_left_to_it(sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_run_on(digits)
+
+    def session(*given: object) -> bool:
+        raise RunTaken("another process has taken the run")
+
+    monkeypatch.setattr("sweeps.core.runner.run_session", session)
+    code, _, err = sweeps("resume", "run")
+    assert (code, err) == (
+        2,
+        "error: one process at a time runs a run, but another one has taken run while this one was away: watch it with `sweeps status run`\n",
+    )
+    assert not list(Path("results").rglob("*.parquet")), "they are the other one's to write"
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize(("done", "code"), [(False, 130), (True, 2)])
+def test_results_that_cannot_be_written_at_the_end(
+    sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch, done: bool, code: int
+) -> None:
+    a_run_on(digits)
+
+    def write(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sweeps.core.results.write_table", write)
+    monkeypatch.setattr("sweeps.core.runner.run_session", lambda *given: done)
+    found, out, err = sweeps("resume", "run")
+    assert found == code
+    told = "results go to a folder that can be written, but 'results' cannot (No space left on device): make room or give another --results folder"
+    if done:
+        assert err.startswith(f"error: {told}")
+    else:
+        assert f"not exported: {told}" in out
+        assert out.endswith("go on with `sweeps resume run`\n")

@@ -93,6 +93,8 @@ def slowly(rows):
     time.sleep(0.03)
     machine.computed += len(rows)
     return values(rows)
+print("ready", flush=True)
+sys.stdin.readline()
 machine.features.work(slowly, 60)
 print(machine.computed, machine.is_whole())
 """
@@ -101,8 +103,11 @@ print(machine.computed, machine.is_whole())
 def test_two_at_once_share_the_work(tmp_path: Path) -> None:
     """Each computes less than all. (By luck they may have one piece in work at the same time.)"""
     words = [[sys.executable, "-c", WORKER, name, str(tmp_path), str(tmp_path / "storage")] for name in ("worker-1", "worker-2")]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in words]
-    answers = [process.communicate(timeout=60)[0].split() for process in processes]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in words]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    answers = [process.communicate("go\n", timeout=60)[0].split() for process in processes]
     assert [whole for _, whole in answers] == ["True", "True"]
     computed = [int(count) for count, _ in answers]
     assert len(ROWS) <= sum(computed) <= len(ROWS) + 2 * PIECE * BLOCK

@@ -290,6 +290,21 @@ def test_machines_that_come_later_exchange_features(task: Task, tmp_path: Path, 
     assert opened.shared == [shelf]
 
 
+def test_one_that_has_grown_retires_before_it_trains(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at in the first trial once, in the second twice, then once each."""
+    sizes = iter([10**9, 10**9, 10**9, 10**9 + worker_module.MOST_GROWTH_BYTES + 1])
+    monkeypatch.setattr(worker_module, "resident_bytes", lambda: next(sizes))
+    worker = Worker(config=task())
+    worker.step()
+    worker.reset_config(task("second", trial=1))
+    worker.step()
+    third = task("third", trial=2)
+    worker.reset_config(third)
+    with pytest.raises(worker_module.Retires, match=r"^2 trials have left 3\.0 GB in the memory of this worker$"):
+        worker.step()
+    assert store_of(third).epochs() == []
+
+
 def test_it_opens_the_base_of_its_run(digits16: Dataset, task: Task, tmp_path: Path) -> None:
     """As every trial of the run does, in whatever process: what it trains on the base is its own."""
     warm()

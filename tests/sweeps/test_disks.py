@@ -40,6 +40,7 @@ def test_all_in_order_is_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disks, "LEAST_BYTES", 5 * 10**9)
     monkeypatch.setattr(disks, "free", lambda folder: 4_900_000_000)
     of_storage = (
         f"a run stops where its checkpoints have no room, but the storage {str(tmp_path)!r} has 4.9 GB free: "

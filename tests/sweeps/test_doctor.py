@@ -96,7 +96,8 @@ def findings(**differing: Any) -> list[Finding]:
         ({"free": 4e9}, "disk", "4 GB free: make room for 5 GB, or a run may stop"),
     ],
 )  # fmt: skip
-def test_each_failure(differing: dict[str, Any], what: str, text: str) -> None:
+def test_each_failure(monkeypatch: pytest.MonkeyPatch, differing: dict[str, Any], what: str, text: str) -> None:
+    monkeypatch.setattr(doctor, "LEAST_BYTES", 5 * 10**9)
     assert findings(**differing) == [Finding("worker-1", what, False, text)]
 
 

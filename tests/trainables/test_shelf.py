@@ -107,7 +107,11 @@ def test_two_at_once_share_the_work(tmp_path: Path) -> None:
     for process in processes:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-    answers = [process.communicate("go\n", timeout=60)[0].split() for process in processes]
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=60)[0].split() for process in processes]
     assert [whole for _, whole in answers] == ["True", "True"]
     computed = [int(count) for count, _ in answers]
     assert len(ROWS) <= sum(computed) <= len(ROWS) + 2 * PIECE * BLOCK

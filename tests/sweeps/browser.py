@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 
-from tests.programs import needed
+from tests.needs import needed
 
 FLAGS = [
     "headless=new",

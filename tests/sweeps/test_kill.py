@@ -88,34 +88,24 @@ def epochs(state: RunState) -> int:
 
 # Two trials at a time; a search that does not depend on the order of arrival.
 # An epoch takes some 0.3 s: a warm worker would be through with smaller ones before anyone kills it.
-WORDS = [
-    "--epochs",
-    "8",
-    "--samples",
-    "3",
-    "--parallel",
-    "2",
-    "--set",
-    "size=16",
-    "--set",
-    "filters=16",
-    "--set",
-    "depth=2",
-    "--data",
-    "digits",
-]
+SMALL = ["--set", "size=16", "--set", "filters=16", "--set", "depth=2", "--data", "digits"]
+WORDS = ["--epochs", "8", "--samples", "3", "--parallel", "2", *SMALL]
 SWEEP = """from sweeps import Sweep, uniform
 SWEEP = Sweep(question="How much dropout?", trainable="cnn", space={"dropout": uniform(0, 0.7)}, searcher="random", scheduler="none")
 """
 
 
+def calm_run(folder: Path, data_root: Path, words: list[str]) -> Machine:
+    """Where the run `run` was made on a disk, without interruption."""
+    machine = Machine(folder, data_root)
+    (machine.folder / "mine.py").write_text(SWEEP)
+    machine.run("run", "mine.py", *words, "--run-name", "run")
+    return machine
+
+
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Machine:
-    """Where the run `run` was made without interruption."""
-    machine = Machine(tmp_path_factory.mktemp("calm"), data_root)
-    (machine.folder / "mine.py").write_text(SWEEP)
-    machine.run("run", "mine.py", *WORDS, "--run-name", "run")
-    return machine
+    return calm_run(tmp_path_factory.mktemp("calm"), data_root, WORDS)
 
 
 def assert_each_epoch_was_reported_once(machine: Machine, run: str) -> None:

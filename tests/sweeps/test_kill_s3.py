@@ -12,27 +12,12 @@ import pandas as pd
 import pytest
 
 from tests.sweeps.s3 import SECRET, Store, store
-from tests.sweeps.test_kill import SECONDS, SWEEP, Machine, assert_nothing_was_trained_again, epochs, kill_all
+from tests.sweeps.test_kill import SECONDS, SMALL, SWEEP, Machine, assert_nothing_was_trained_again, calm_run, epochs, kill_all
 from trainables.core.files import PATIENCE
 
 pytestmark = pytest.mark.kill
 
-WORDS = [
-    "--epochs",
-    "40",
-    "--samples",
-    "3",
-    "--parallel",
-    "2",
-    "--set",
-    "size=16",
-    "--set",
-    "filters=16",
-    "--set",
-    "depth=2",
-    "--data",
-    "digits",
-]
+WORDS = ["--epochs", "40", "--samples", "3", "--parallel", "2", *SMALL]
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +28,7 @@ def s3() -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Machine:
-    """On a disk, without interruption."""
-    made = Machine(tmp_path_factory.mktemp("calm"), data_root)
-    (made.folder / "mine.py").write_text(SWEEP)
-    made.run("run", "mine.py", *WORDS, "--run-name", "run")
-    return made
+    return calm_run(tmp_path_factory.mktemp("calm"), data_root, WORDS)
 
 
 def machine(s3: Store, folder: Path, data_root: Path, **environment: str) -> Machine:

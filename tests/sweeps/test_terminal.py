@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import needed
+from tests.needs import needed
 from tests.sweeps.test_screen import job
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x1b\x9b]")

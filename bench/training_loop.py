@@ -40,7 +40,7 @@ def main() -> None:
     batch = tuple(array.copy() for array in training.gather(rows[: options.batch]))
 
     def loop() -> None:
-        training.train(1, rows)
+        training.train(1, rows).finish()
 
     def step() -> None:
         for _ in range(options.images // options.batch):

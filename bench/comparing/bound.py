@@ -42,8 +42,8 @@ def training_seconds(trainable: str, config: TrainConfig, dataset: Dataset) -> f
     """The training steps of one trial, as ours takes them."""
     training = Training(get_trainable(trainable), config, dataset)
     # A step for each shape of batch that there is.
-    training.train(1, training.rows[: config.batch_size + len(training.rows) % config.batch_size])
-    return sum(seconds(partial(training.train, epoch, training.rows)) for epoch in range(1, config.epochs + 1))
+    training.train(1, training.rows[: config.batch_size + len(training.rows) % config.batch_size]).finish()
+    return sum(seconds(training.train(epoch, training.rows).finish) for epoch in range(1, config.epochs + 1))
 
 
 class Frozen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,19 @@ def test_load_is_save(store: CheckpointStore, folder: Path) -> None:
     assert_same_arrays(loaded, arrays(3))
     assert told == history(3)
     assert [path.name for path in folder.iterdir()] == ["epoch-000003.npz"]
+
+
+def test_what_numpy_wrote_to_a_file_that_can_go_back_is_read(store: CheckpointStore, folder: Path) -> None:
+    """As versions before 2026-11-28 did: its zip has sizes where ours says that they follow."""
+    archive = io.BytesIO()
+    np.savez(archive, allow_pickle=False, **arrays(2), history=np.frombuffer(json.dumps(history(2)).encode(), np.uint8))
+    store.save(arrays(1), history(1), 1)
+    file(folder, 2).write_bytes(signed(archive.getvalue()))
+    assert newest(store) == 2
+    store.save(arrays(2), history(2), 1)
+    assert file(folder, 2).read_bytes() != signed(archive.getvalue())
+    with np.load(io.BytesIO(file(folder, 2).read_bytes())) as opened:
+        assert set(opened.files) == {*arrays(2), "history"}
 
 
 def test_equal_state_is_equal_bytes(store: CheckpointStore, folder: Path) -> None:

@@ -44,7 +44,7 @@ SET_BY_CLAIM = {
     "TF_NUM_INTRAOP_THREADS",
     "XLA_PYTHON_CLIENT_MEM_FRACTION",
 }
-THREADS_OF_3 = {"TF_NUM_INTRAOP_THREADS": "3", "TF_NUM_INTEROP_THREADS": "1", "NPROC": "3"}
+THREADS_OF_3 = {"TF_NUM_INTRAOP_THREADS": "3", "TF_NUM_INTEROP_THREADS": "2", "NPROC": "3"}
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])

@@ -50,6 +50,30 @@ def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["c.bin"]
 
 
+def test_what_is_written_part_by_part_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "c.bin"
+    path.write_bytes(b"old")
+    seen = []
+
+    def content(stream: files.Stream) -> None:
+        for part in (b"new", b" con", b"tent"):
+            stream.write(part)
+            seen.append(path.read_bytes())
+
+    files.write(LOCAL, str(path), content)
+    assert seen == [b"old"] * 3
+    assert path.read_bytes() == b"new content"
+
+    def failing(stream: files.Stream) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        files.write(LOCAL, str(path), failing)
+    assert path.read_bytes() == b"new content"
+    assert [each.name for each in tmp_path.iterdir()] == ["c.bin"]
+
+
 def test_a_killed_writer_leaves_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "c.bin"
     path.write_bytes(b"old")

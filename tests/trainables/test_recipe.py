@@ -27,8 +27,8 @@ def test_defaults_are_plain_keras(digits16: Dataset) -> None:
     for epoch in (1, 2):
         result = one.run_epoch()
         order = np.random.default_rng((4, epoch)).permutation(one.split.train)
-        trained = Steps(model).train([one.gather(rows) for rows in batches(order, 64)])
-        validated = Steps(model).test([one.gather(rows) for rows in batches(one.split.validation, EVALUATION_BATCH)])
+        trained = Steps(model).train([one.gather(rows) for rows in batches(order, 64)]).finish()
+        validated = Steps(model).test([one.gather(rows) for rows in batches(one.split.validation, EVALUATION_BATCH)]).finish()
         assert (result["train_loss"], result["train_accuracy"]) == (trained["loss"], trained["accuracy"])
         assert (result["val_loss"], result["val_accuracy"]) == (validated["loss"], validated["accuracy"])
     variables = {"model": model.variables, "optimizer": model.optimizer.variables}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from data_prep import Dataset
 from tests.trainables.trials import assert_same_arrays, in_new_process, training
-from trainables.core.steps import Batch, Steps, on_batch
+from trainables.core.steps import Batch, Pass, Steps, on_batch
 from trainables.core.training import Training, batches
 
 # Compiling is most of this test: without optimization, and once for both networks.
@@ -53,15 +54,15 @@ def test_compiled_steps_are_keras_own(digits16: Dataset) -> None:
     compiled, public = (training(digits16, seed=2) for _ in range(2))
     rows = compiled.split.train
     for _ in range(2):
-        one = compiled.graph.steps.train(in_batches(compiled, rows))
-        other = on_batch(public.model.train_on_batch, in_batches(public, rows))
+        one = compiled.graph.steps.train(in_batches(compiled, rows)).finish()
+        other = Pass(on_batch(public.model.train_on_batch, in_batches(public, rows))).finish()
         assert one == pytest.approx(other, abs=1e-6)
         assert set(one) == {"loss", "accuracy"}
     for mine, theirs in zip(weights(compiled), weights(public), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
     rows = compiled.split.test
-    one = compiled.graph.steps.test(in_batches(compiled, rows))
-    other = on_batch(compiled.model.test_on_batch, in_batches(compiled, rows))
+    one = compiled.graph.steps.test(in_batches(compiled, rows)).finish()
+    other = Pass(on_batch(compiled.model.test_on_batch, in_batches(compiled, rows))).finish()
     assert one == pytest.approx(other, abs=1e-6)
 
 
@@ -73,8 +74,10 @@ def trained(digits16: Dataset) -> Training:
     return one
 
 
-@pytest.mark.parametrize("path", [lambda model, given: Steps(model).test(given), lambda model, given: on_batch(model.test_on_batch, given)])
-def test_means_are_over_images(trained: Training, digits16: Dataset, path: Callable[..., dict[str, float]]) -> None:
+@pytest.mark.parametrize(
+    "path", [lambda model, given: Steps(model).test(given), lambda model, given: Pass(on_batch(model.test_on_batch, given))]
+)
+def test_means_are_over_images(trained: Training, digits16: Dataset, path: Callable[..., Pass]) -> None:
     """Against numpy, and whatever the batches: 144 images at once, or in two parts or three; no call sees the one before."""
     one = trained
     rows = one.split.test
@@ -83,7 +86,7 @@ def test_means_are_over_images(trained: Training, digits16: Dataset, path: Calla
     expected = {"loss": -np.log(own).mean(), "accuracy": (probabilities.argmax(axis=1) == labels).mean()}
     before = one.state()
     for size in (64, 143, 144):
-        assert path(one.model, in_batches(one, rows, size)) == pytest.approx(expected, abs=1e-5)
+        assert path(one.model, in_batches(one, rows, size)).finish() == pytest.approx(expected, abs=1e-5)
     assert_same_arrays(one.state(), before)
 
 
@@ -96,8 +99,25 @@ def test_batches_are_taken_one_by_one(trained: Training) -> None:
             steps_before.append(int(trained.model.optimizer.iterations.numpy()))
             yield batch
 
-    trained.graph.steps.train(given())
+    trained.graph.steps.train(given()).finish()
     assert steps_before == [3, 4, 5]
+
+
+def test_a_pass_can_be_left_and_gone_on_with(trained: Training, digits16: Dataset) -> None:
+    """Between any two of its steps, with the means of one in a go."""
+    given = in_batches(trained, trained.split.test, 50)
+    whole = trained.graph.steps.test(given).finish()
+    one = trained.graph.steps.test(given)
+    for steps in (0, 1, 2):
+        calls = iter([False] * steps)
+        one.go_on(lambda calls=calls: next(calls, True))  # type: ignore[misc]
+        assert one.means is None or steps == 2
+    assert one.finish() == one.finish() == whole
+    assert one.means == whole
+    before = one.seconds
+    time.sleep(0.1)
+    one.go_on()
+    assert 0 < one.seconds < before + 0.1, "time between two calls is not counted"
 
 
 @pytest.mark.tensorflow
@@ -113,8 +133,8 @@ def test_a_step_is_traced_once(digits16: Dataset) -> None:
         setattr(one.model, name, counted(name, getattr(one.model, name)))
     for size in (64, 50, 144):
         given = in_batches(one, one.split.test, size)
-        steps.train(given)
-        steps.test(given)
+        steps.train(given).finish()
+        steps.test(given).finish()
         steps.predict(images for images, _ in given)
     assert traced == {"train_step": 1, "test_step": 1, "predict_step": 1}
 

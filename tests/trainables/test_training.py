@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,22 +27,18 @@ def epochs(one: Training, count: int) -> list[dict[str, Any]]:
 
 
 def orders_of(one: Training, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """Collects the rows that it trains on, an array a call of `train`; the real thing goes on."""
+    """Collects the rows that it trains on, an array an epoch; the real thing goes on."""
     orders: list[np.ndarray] = []
-    gather, train = one.gather, one.train
+    gather = one.gather
 
     def collecting(rows: np.ndarray, epoch: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        orders[-1] = np.concatenate([orders[-1], rows])
+        if epoch and epoch > len(orders):
+            orders.append(rows)
+        elif epoch:
+            orders[-1] = np.concatenate([orders[-1], rows])
         return gather(rows, epoch)
 
-    def train_collecting(epoch: int, rows: np.ndarray) -> dict[str, float]:
-        orders.append(np.empty(0, np.int64))
-        monkeypatch.setattr(one, "gather", collecting)
-        done = train(epoch, rows)
-        monkeypatch.setattr(one, "gather", gather)
-        return done
-
-    monkeypatch.setattr(one, "train", train_collecting)
+    monkeypatch.setattr(one, "gather", collecting)
     return orders
 
 
@@ -97,7 +94,7 @@ def test_resume_is_exact_with_every_setting(digits16: Dataset, tmp_path: Path) -
     store.save(first.state(), first.history, 1)
     # In the middle of its third epoch, after two steps of three: weights, slots, generators and rate have moved on.
     steps = first._scheduled(3, batches(first.split.train, 64))
-    first.graph.steps.train([next(steps), next(steps)])
+    first.graph.steps.train([next(steps), next(steps)]).finish()
 
     stored = store.load_newest()
     assert stored
@@ -153,7 +150,7 @@ def test_resume_is_exact_on_a_base(digits8: Dataset, base_file: str, tmp_path: P
     store = CheckpointStore(str(tmp_path / "trial"))
     store.save(first.state(), first.history, 1)
     # In the middle of its second epoch.
-    first.graph.steps.train([first.gather(first.split.train[:25])])
+    first.graph.steps.train([first.gather(first.split.train[:25])]).finish()
     stored = store.load_newest()
     assert stored
     resumed = start()
@@ -297,6 +294,69 @@ def test_another_network_is_refused(digits16: Dataset, other: dict[str, Any], pa
     assert str(caught.value) == (
         f"a checkpoint holds the variables of its own network, but its {part} variables differ in count or shape from the trial's"
     )
+
+
+def steps_of(count: int) -> Callable[[], bool]:
+    """False so many times, then True."""
+    given = iter([False] * count)
+    return lambda: next(given, True)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2, 3, 100])
+def test_an_epoch_that_was_begun_is_gone_on_with(digits16: Dataset, monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+    """By any of its three steps, with the numbers of one in a go; what the epoch before left is what it was."""
+    settings = {"epochs": 3, "schedule": "linear", "seed": 5}
+    calm, one = (training(digits16, **settings) for _ in range(2))
+    orders, state = orders_of(one, monkeypatch), None
+    for epoch in (1, 2, 3):
+        assert metrics(one.run_epoch()) == epochs(calm, 1)[0]
+        state, history = one.state(state), list(one.history)
+        one.run_ahead(steps_of(ahead))
+        begun = 0 if epoch == 3 else min(3, ahead)
+        assert sum(map(len, orders[epoch:])) == min(192, 64 * begun), "the last epoch has no next"
+        assert_same_arrays(state, calm.state())
+        assert (one.history, one.epoch) == (history, epoch)
+        changed = int(one.model.optimizer.iterations.numpy()) - 3 * epoch
+        assert changed == begun
+
+
+def test_the_clock_of_an_epoch_that_was_begun_stands_still_meanwhile(digits16: Dataset) -> None:
+    one = training(digits16)
+    one.run_epoch()
+    one.run_ahead(steps_of(2))
+    time.sleep(0.5)
+    result = one.run_epoch()
+    assert result["images_per_second"] > 192 / 0.5
+    assert 192 / result["images_per_second"] < result["epoch_seconds"] < 0.5
+
+
+def test_a_begun_epoch_goes_with_its_state(digits16: Dataset) -> None:
+    """And with what failed in it."""
+    calm, one = training(digits16), training(digits16)
+    expected = epochs(calm, 2)
+    one.run_epoch()
+    state = one.state()
+    one.run_ahead(steps_of(2))
+    one.restore(state, one.history)
+    assert epochs(one, 1) == expected[1:]
+
+    one.deadline = time.time() - 1
+    one.run_ahead(steps_of(2))
+    one.restore(state, one.history[:1])
+    one.deadline = time.time() + 1000
+    assert epochs(one, 1) == expected[1:]
+
+
+def test_what_fails_ahead_is_raised_by_its_epoch(digits16: Dataset) -> None:
+    one = training(digits16)
+    one.run_epoch()
+    one.deadline = time.time() - 1
+    one.run_ahead(lambda: False)
+    one.deadline = time.time() + 1000
+    assert one.epoch == 1
+    for _ in range(2):
+        with pytest.raises(OutOfTime):
+            one.run_epoch()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from trainables.core.checkpoint import CheckpointStore
 from trainables.core.curves import NAME
 from trainables.core.features import CACHE_BYTES
 from trainables.core.selection import best_epoch
+from trainables.core.training import Training
 from trainables.core.worker import Worker
 
 if TYPE_CHECKING:
@@ -100,17 +102,17 @@ def stored(interrupted: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> li
     return interrupted[1]
 
 
-def test_a_step_is_an_epoch_and_its_checkpoint_is_stored(task: Task, expected: list[dict[str, Any]]) -> None:
+def test_a_step_is_an_epoch_and_its_checkpoint_is_stored(task: Task, digits16: Dataset, expected: list[dict[str, Any]]) -> None:
     given = task(trial=7)
-    worker = Worker(config=given)
+    worker, direct = Worker(config=given), training(digits16)
     for epoch in (1, 2):
         result = worker.step()
         assert metrics(result) == expected[epoch - 1]
         assert result["checkpoint"] == f"epoch-{epoch:06d}.npz"
         assert (Path(given["checkpoints"]) / result["checkpoint"]).is_file()
         arrays, history = store_of(given).load(epoch)
-        assert worker.training
-        assert_same_arrays(arrays, worker.training.state())
+        direct.run_epoch()
+        assert_same_arrays(arrays, direct.state())
         assert {key: result[key] for key in history[-1]} == history[-1]
     assert set(result) - set(history[-1]) == {"parameters", "trainable_parameters", "setup_seconds", "node", "device", "pid", "checkpoint"}
     assert (result["parameters"], result["trainable_parameters"], result["device"]) == (466, 442, "cpu")
@@ -120,6 +122,77 @@ def test_a_step_is_an_epoch_and_its_checkpoint_is_stored(task: Task, expected: l
     shutil.rmtree(given["checkpoints"])
     Path(given["checkpoints"]).write_text("a file where the folder was")
     assert worker.step() == {"lost": "a checkpoint cannot be written (File exists)"}
+
+
+def on_a_slow_disk(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Its checkpoints are written when two steps of three of the next epoch are taken, not before; collects how many were."""
+    ahead: list[int] = []
+    save = CheckpointStore.save
+
+    def slow(store: CheckpointStore, arrays: dict[str, np.ndarray], history: list[dict[str, Any]], *kept: int) -> str:
+        assert worker.training
+        iterations, until = worker.training.model.optimizer.iterations, time.monotonic() + 20
+        while iterations.numpy() < 3 * len(history) + 2 and time.monotonic() < until:
+            time.sleep(0.001)
+        ahead.append(int(iterations.numpy()) - 3 * len(history))
+        return save(store, arrays, history, *kept)
+
+    monkeypatch.setattr(CheckpointStore, "save", slow)
+    return ahead
+
+
+def test_the_next_epoch_begins_while_a_checkpoint_is_written(
+    task: Task, digits16: Dataset, expected: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No number depends on it, nor on where it was left."""
+    given = task()
+    worker, direct = Worker(config=given), training(digits16)
+    ahead = on_a_slow_disk(worker, monkeypatch)
+    for epoch in (1, 2):
+        assert metrics(worker.step()) == expected[epoch - 1]
+        assert store_of(given).epochs()[-1] == epoch, "it is told when it is stored"
+        direct.run_epoch()
+        assert_same_arrays(store_of(given).load(epoch)[0], direct.state())
+    assert len(ahead) == 2
+    assert set(ahead) <= {2, 3}
+    # Its third epoch has begun: the next trial sees nothing of it, nor who goes on with this one.
+    worker.reset_config(task("second", trial=1))
+    assert metrics(worker.step()) == expected[0]
+    monkeypatch.undo()
+    assert metrics(Worker(config=task(reported=2)).step()) == expected[2]
+
+
+def test_the_last_epoch_begins_no_other(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(config=task(epochs=2))
+    ahead = on_a_slow_disk(worker, monkeypatch)
+    worker.step()
+    monkeypatch.undo()
+    worker.step()
+    assert worker.training
+    assert (len(ahead), worker.training.model.optimizer.iterations.numpy()) == (1, 6)
+
+
+def test_what_fails_in_the_next_epoch_costs_no_stored_one(
+    task: Task, expected: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(config=task())
+    gather, save, failed = Training.gather, CheckpointStore.save, threading.Event()
+
+    def failing(one: Training, rows: np.ndarray, epoch: int | None = None) -> Any:
+        if epoch == 2:
+            failed.set()
+            raise MemoryError("no room")
+        return gather(one, rows, epoch)
+
+    def slow(*given: Any) -> str:
+        assert failed.wait(timeout=20), "it did not begin"
+        return save(*given)
+
+    monkeypatch.setattr(Training, "gather", failing)
+    monkeypatch.setattr(CheckpointStore, "save", slow)
+    assert metrics(worker.step()) == expected[0]
+    assert store_of(task()).epochs() == [1]
+    assert worker.step() == {"failed": f"out of memory: no room; {NO_MEMORY}"}
 
 
 def curve(task: dict[str, Any], tag: str = "loss/train") -> list[tuple[int, float]]:
@@ -512,6 +585,8 @@ def test_a_lost_storage_is_told_and_costs_no_trial(task: Task, monkeypatch: pyte
     first = epoch_of(worker)
 
     def full(*given: object) -> None:
+        # Meanwhile the third epoch is begun.
+        time.sleep(0.2)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

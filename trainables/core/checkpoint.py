@@ -23,6 +23,19 @@ KEPT = 2
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
+class Signed(io.RawIOBase):
+    """A stream that tells the SHA-256 of what went through it. It cannot go back, which zip need not."""
+
+    def __init__(self, stream: files.Stream) -> None:
+        self.stream, self.sha256 = stream, hashlib.sha256()
+
+    def write(self, content: Any) -> int:
+        """Count it in and pass it on."""
+        self.sha256.update(content)
+        self.stream.write(content)
+        return len(content)
+
+
 class CheckpointStore:
     """The checkpoints in one folder of the run storage (a path or a URI)."""
 
@@ -36,11 +49,16 @@ class CheckpointStore:
     def save(self, arrays: dict[str, np.ndarray], history: list[dict[str, Any]], *kept: int) -> str:
         """Store the state after the last epoch of the history; of the files up to it only the epochs `kept` and the newest two stay. Gives its
         name. StorageLost where that cannot be: a full disk, a store that does not answer."""
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays, **{HISTORY: np.frombuffer(json.dumps(history).encode(), np.uint8)})
-        archive, epoch = buffer.getvalue(), history[-1]["epoch"]
+        told, epoch = np.frombuffer(json.dumps(history).encode(), np.uint8), history[-1]["epoch"]
+
+        def content(stream: files.Stream) -> None:
+            # Straight into the file: AlexNet's is 259 MB with Adam's moments, and each copy in memory takes time and room.
+            signed = Signed(stream)
+            np.savez(signed, allow_pickle=False, **arrays, **{HISTORY: told})
+            stream.write(signed.sha256.digest())
+
         try:
-            files.write(self.system, f"{self.folder}/{self.name(epoch)}", archive + hashlib.sha256(archive).digest(), files.patience())
+            files.write(self.system, f"{self.folder}/{self.name(epoch)}", content, files.patience())
             # Not counting later ones: they are torn, or this epoch would not have been trained again.
             old = [n for n in self.epochs() if n <= epoch and n not in kept][:-KEPT]
         except OSError as error:

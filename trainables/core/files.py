@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pyarrow import fs
 
@@ -32,6 +32,17 @@ REFUSED = re.compile(
 OPEN_OPTIONS = ("region", "scheme", "endpoint_override", "anonymous")
 
 Found = TypeVar("Found")
+
+
+class Stream(Protocol):
+    """What a file is written to."""
+
+    def write(self, content: bytes, /) -> Any:
+        """Add this to its end."""
+
+
+# A file's, or what writes it, as often as it is tried.
+Content = bytes | Callable[[Stream], Any]
 
 
 def patience() -> float:
@@ -112,7 +123,7 @@ def is_local(system: fs.FileSystem) -> bool:
     return isinstance(system, fs.LocalFileSystem)
 
 
-def write(system: fs.FileSystem, path: str, content: bytes, patience: float = 0, allowed: Callable[[], Any] | None = None) -> None:
+def write(system: fs.FileSystem, path: str, content: Content, patience: float = 0, allowed: Callable[[], Any] | None = None) -> None:
     """Replace the file: a reader, or a later call after a crash, sees the old content or the new, never a part. `allowed`: asked before each try at an
     object store; it raises where that may not be."""
     if not is_local(system):
@@ -129,7 +140,7 @@ def write(system: fs.FileSystem, path: str, content: bytes, patience: float = 0,
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
-            file.write(content)
+            _fill(file, content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
@@ -138,9 +149,16 @@ def write(system: fs.FileSystem, path: str, content: bytes, patience: float = 0,
     sync_folder(target.parent)
 
 
-def _put(system: fs.FileSystem, path: str, content: bytes) -> None:
+def _put(system: fs.FileSystem, path: str, content: Content) -> None:
     # An object appears when its stream is closed.
     with system.open_output_stream(path) as stream:
+        _fill(stream, content)
+
+
+def _fill(stream: Stream, content: Content) -> None:
+    if callable(content):
+        content(stream)
+    else:
         stream.write(content)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -20,7 +20,7 @@ from trainables.core.graphs import Graphs
 from trainables.core.inputs import FeatureCache, StoredInputs, stored_inputs, usable_cut, views_of
 from trainables.core.recipe import plain_loss, plain_variables
 from trainables.core.schedule import rate
-from trainables.core.steps import Batch
+from trainables.core.steps import Batch, Pass
 from trainables.core.trainable import Trainable
 
 Arrays = dict[str, np.ndarray]
@@ -74,6 +74,8 @@ class Training:
         self.model = self.graph.model
         self.history: list[dict[str, Any]] = []
         self.deadline = math.inf
+        self._begun: Pass | None = None
+        self._failed: Exception | None = None
 
     def _want(self, stored: StoredInputs) -> None:
         self.parts = ("train", "validation") if self.final else ("train",)
@@ -95,27 +97,39 @@ class Training:
         OutOfTime at the first batch after `deadline` (Unix time, s): then the state is that of a part of an epoch, and of no further use."""
         while self.stored and self.stored.missing:
             self.stored.prepare()
-        epoch, started = self.epoch + 1, time.perf_counter()
-        train = self.train(epoch, self.rows)
-        trained = time.perf_counter()
+        if self._failed:
+            raise self._failed
+        begun, self._begun = self._begun or self.train(self.epoch + 1, self.rows), None
+        train, started = begun.finish(), time.perf_counter()
         validation = None if self.final else self._validate()
         self.history.append(
             {
-                "epoch": epoch,
+                "epoch": self.epoch + 1,
                 "train_loss": plain_loss(train),
                 "train_accuracy": train["accuracy"],
                 "val_loss": validation and plain_loss(validation),
                 "val_accuracy": validation and validation["accuracy"],
                 "learning_rate": _shortest(self.model.optimizer.learning_rate),
-                "epoch_seconds": time.perf_counter() - started,
-                "images_per_second": len(self.rows) / (trained - started),
+                "epoch_seconds": begun.seconds + time.perf_counter() - started,
+                "images_per_second": len(self.rows) / begun.seconds,
                 "finished_at": time.time(),
             }
         )
         return self.history[-1]
 
-    def train(self, epoch: int, rows: np.ndarray) -> dict[str, float]:
-        """Mean loss and accuracy of one pass over these rows, in the order that (seed, epoch) gives: equal after a resume."""
+    def run_ahead(self, until: Callable[[], bool]) -> None:
+        """Take steps of the next epoch, if there is one, until then; `run_epoch` goes on from there. What fails is raised by that: the epochs before
+        are whole. From here on `state` is that of a part of an epoch."""
+        if self.epoch >= self.config.epochs:
+            return
+        self._begun = self.train(self.epoch + 1, self.rows)
+        try:
+            self._begun.go_on(until)
+        except Exception as error:  # whatever it is
+            self._failed = error
+
+    def train(self, epoch: int, rows: np.ndarray) -> Pass:
+        """Steps of one pass over these rows, in the order that (seed, epoch) gives: equal after a resume. Its means: `loss`, `accuracy`."""
         order = np.random.default_rng((self.config.seed, epoch)).permutation(rows)
         parts = batches(order, self.config.batch_size)
         return self.graph.steps.train(self._scheduled(epoch, parts))
@@ -129,7 +143,7 @@ class Training:
             yield self.gather(part, epoch)
 
     def _validate(self) -> dict[str, float]:
-        return self.graph.steps.test(map(self.gather, batches(self.split.validation, EVALUATION_BATCH)))
+        return self.graph.steps.test(map(self.gather, batches(self.split.validation, EVALUATION_BATCH))).finish()
 
     def gather(self, rows: np.ndarray, epoch: int | None = None) -> Batch:
         """What the model reads for these rows, in memory (images: uint8, N x H x W x 3; or features), and their labels (int32, N); of rows for training
@@ -142,11 +156,16 @@ class Training:
         view = 1 + (epoch - 1) % views if epoch and views else 0
         return self.stored.gather(rows, self.parts if epoch else ("validation",), view), self.dataset.labels[rows]
 
-    def state(self) -> Arrays:
+    def state(self, into: Arrays | None = None) -> Arrays:
         """Everything that later numbers depend on and training changes: variables, the generators of dropout and augmentation among them (a `.keras`
-        file lacks those)."""
+        file lacks those). Copies: what a backend gives may be the memory that the next step writes to. `into`: an earlier state that is needed no more;
+        its arrays are used again, as fresh memory takes longer to have than to fill."""
         variables = {"model": self.graph.state, "optimizer": plain_variables(self.model.optimizer)}
-        return {f"{part}/{n:04d}": keras.ops.convert_to_numpy(variable) for part in variables for n, variable in enumerate(variables[part])}
+        given = {f"{part}/{n:04d}": variable for part in variables for n, variable in enumerate(variables[part])}
+        into = into or {key: np.empty(variable.shape, variable.dtype) for key, variable in given.items()}
+        for key, variable in given.items():
+            np.copyto(into[key], np.asarray(variable), casting="no")
+        return into
 
     def restore(self, state: Arrays, history: list[dict[str, Any]]) -> None:
         """Go back to a stored state; ValueError when it is of another network."""
@@ -154,6 +173,7 @@ class Training:
         restore_variables(plain_variables(self.model.optimizer), state, "optimizer")
         normalization.finalize(self.model)
         self.history = list(history)
+        self._begun = self._failed = None
 
 
 def changing_variables(network: keras.Model, trainable: Trainable) -> list[keras.Variable]:

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep import BadInput, prepare, source_names
-from sweeps.core import verbs, work
+from sweeps.core import train, verbs
 from sweeps.core.events import Events, as_json
 from sweeps.core.extend import Extension
 from sweeps.core.launch import RunOptions
 from sweeps.core.spec import CACHE_SIZE
 from sweeps.core.sweep import load_sweep, sweep_names
+from sweeps.core.work import Outcome
 from trainables import get_trainable, trainable_names
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -178,7 +179,7 @@ def run(
     """Search, with live progress; then measure the best model, write the results and print the table."""
     options = {name: value for name, value in locals().items() if name not in ("quiet", "json")}
     events = Events(sys.stdout) if json else None
-    _end(work.run(_options(options), screen(quiet or json), events), events, results)
+    _end(train.run(_options(options), screen(quiet or json), events), events, results)
 
 
 def _options(given: dict[str, object]) -> RunOptions:
@@ -213,7 +214,7 @@ def resume(
     asked = Extension(samples=samples, epochs=epochs, time_budget=time_budget, cpus=cpus, gpus=gpus)
     events = Events(sys.stdout) if json else None
     options = RunOptions(sweep="", **given)  # type: ignore[arg-type]
-    _end(work.resume(run, options, screen(quiet or json), asked, events), events, results)
+    _end(train.resume(run, options, screen(quiet or json), asked, events), events, results)
 
 
 @app.command()
@@ -295,7 +296,7 @@ def doctor(
     raise typer.Exit(0 if good else FAILED)
 
 
-def _end(outcome: work.Outcome, events: Events | None, results: Path) -> None:
+def _end(outcome: Outcome, events: Events | None, results: Path) -> None:
     if events:
         events.done(outcome, str(results))
     code = {"done": 0, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]

@@ -1,4 +1,4 @@
-"""The commands that train: `sweeps run` and `sweeps resume`, of a run or of a study."""
+"""Runs that one command trains: begun or gone on with, carried to their ends or an interruption, exported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,12 @@ from sweeps.core.best import best_models_table
 from sweeps.core.decide import Decisions
 from sweeps.core.events import Events
 from sweeps.core.extend import Extension, extend, rearrange, with_limits, with_resources
-from sweeps.core.extend import check as check_limits
 from sweeps.core.job import Job
-from sweeps.core.journal import Journal, read_state
+from sweeps.core.journal import Journal
 from sweeps.core.launch import (
     Resolved,
     RunOptions,
     check_resources,
-    check_storage,
-    new_name,
     new_run,
     notes,
     parse_size,
@@ -45,7 +42,6 @@ from sweeps.core.spec import RunSpec
 from sweeps.core.standing import finished, total_trials
 from sweeps.core.state import RunState
 from sweeps.core.storage import RunStorage, dataset_place
-from sweeps.core.study_table import show_study
 from sweeps.core.sweep import Study, Sweep, load_sweep
 from trainables.core.aside import ASIDE, AsideError
 from trainables.core.bases import fetch_imagenet, store
@@ -77,134 +73,10 @@ def planned(options: RunOptions) -> Planned:
     return Planned(parts, found.question if isinstance(found, Study) else None)
 
 
-def run(options: RunOptions, console: Console, events: Events | None = None) -> Outcome:
-    """A new run or study, to its end or an interruption. `events` are told of what happens, beside the console."""
-    from sweeps.core.runner import check_address, cluster
-
-    plan = planned(options)
-    if any(bases.names(part) for part in plan.parts):
-        # It imports keras meanwhile.
-        ASIDE.start()
-    check_address(options.address)
-    tables.check_results(options.results)
-    check_storage(options)
-    if options.run_name:
-        for name in [options.run_name, *(study.part_run(options.run_name, part) for part in plan.parts if part.part)]:
-            RunStorage(options.storage, name).check_new()
-            tables.check_unused(options.results, name)
-    fingerprints, folders = {}, set()
-    for part in plan.parts:
-        dataset = prepare_data(part, options, console)
-        fingerprints[part.size] = dataset.fingerprint
-        folders.add(dataset.path)
-        bases.check_classes(part, dataset)
-        bases.check_split(part, options, dataset)
-    _tell_of_disks(options.storage, [folder.parent for folder in folders], [part.sweep for part in plan.parts], console)
-    resources = options.cpus, plan.parts[0].gpus
-    with _told(cluster(options.address, *resources), console) as workers:
-        work = Work(options, workers, resources, console, events)
-        parts = [bases.prepare_weights(part, work.makers, console) for part in plan.parts]
-        for part in parts:
-            bases.check_fit(part, options, work.makers)
-            folders |= work.prepare_data_of_bases(part)
-        work.check_nodes(folders)
-        return work.new_study(plan.question, parts, fingerprints) if plan.question else work.new_run(parts[0])[0]
-
-
-def resume(name: str, options: RunOptions, console: Console, asked: Extension, events: Events | None = None) -> Outcome:
-    """Go on with a run or a study, from its storage alone; a run also beyond its first limits, both also with other resources a trial. `options`: storage,
-    results, data_root and address are used. `events` as of `run`."""
-    storage = RunStorage(options.storage, name)
-    if options.cache_size is not None:
-        parse_size(options.cache_size)
-    tables.check_results(options.results)
-    if not storage.is_study():
-        return _resume_run(storage, options, console, asked, events)
-    if asked.asked:
-        raise BadInput(
-            f"a study is extended part by part, but {name} is a study: `sweeps resume` one of {', '.join(study.runs(study.load(storage), options.storage))}"
-        )
-    return _resume_study(storage, options, console, asked, events)
-
-
-def _resume_run(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
-    from sweeps.core.runner import cluster
-
-    state = read_state(storage)
-    spec = with_limits(storage.spec(), state)
-    if asked.asked:
-        check_limits(asked, spec)
-    elif finished(spec, state):
-        # It may have been killed between its last row and its export.
-        tables.export(spec, state, options.results)
-        then = (
-            f"`sweeps best {spec.run}` shows its best model"
-            if state.best_trial
-            else f"`sweeps status {spec.run}` shows why it has no model"
-        )
-        if events:
-            _tell_ends(events, options.results, [(spec, state)])
-        console.print(f"{spec.run} is finished: nothing to do. {then}.", soft_wrap=True)
-        return _outcome([state])
-    resources = asked.resources(spec.cpus_per_trial, spec.gpus_per_trial)
-    check_resources(*resources, options.address)
-    storage.check_writable()
-    tables.check_own(options.results, spec)
-    with _told(cluster(options.address, *resources), console) as workers:
-        return Work(options, workers, resources, console, events).resume_run(spec.run, asked)[0]
-
-
-def _resume_study(storage: RunStorage, options: RunOptions, console: Console, asked: Extension, events: Events | None) -> Outcome:
-    from sweeps.core.runner import cluster
-
-    spec = study.load(storage)
-    if all(study.part_finished(spec, part, options.storage) for part in spec.parts):
-        # It may have been killed between its last row and its export.
-        runs = [RunStorage(options.storage, name) for name in study.runs(spec, options.storage)]
-        ended = [(run.spec(), read_state(run)) for run in runs]
-        for of, state in ended:
-            tables.export(of, state, options.results)
-        if events:
-            _tell_ends(events, options.results, ended)
-        console.print(f"{spec.study} is finished: nothing to do. `sweeps best {spec.study}` shows its table.", soft_wrap=True)
-        return _outcome(state for _, state in ended)
-    resources = asked.resources(spec.options.cpus, spec.parts[0].gpus)
-    check_resources(*resources, options.address)
-    spec = study.with_resources(spec, resources)
-    spec = spec.model_copy(
-        update={
-            "options": replace(
-                spec.options,
-                storage=options.storage,
-                results=options.results,
-                data_root=options.data_root,
-                address=options.address,
-                cache_size=options.cache_size or spec.options.cache_size,
-            )
-        }
-    )
-    storage.check_writable()
-    for name in study.runs(spec, options.storage):
-        tables.check_own(options.results, RunStorage(options.storage, name).spec())
-    with _told(cluster(options.address, *resources), console) as workers:
-        work = Work(spec.options, workers, resources, console, events)
-        work.check_nodes_of(spec.parts)
-        _tell_of_disks(options.storage, [options.data_root], [part.sweep for part in spec.parts], console)
-        return work.go_through(spec, storage)
-
-
-def _tell_of_disks(storage: str, data_roots: Iterable[Path], sweeps: Iterable[Sweep], console: Console) -> None:
+def tell_of_disks(storage: str, data_roots: Iterable[Path], sweeps: Iterable[Sweep], console: Console) -> None:
+    """Whether the storage, or where features are kept, has too little room: a line each."""
     for note in disks.notes(storage, data_roots, sweeps):
         console.print(note, soft_wrap=True)
-
-
-@contextmanager
-def _told(cluster: AbstractContextManager[int], console: Console) -> Iterator[int]:
-    """The cluster, which takes seconds to begin: a terminal says so."""
-    with ExitStack() as stack:
-        with console.status("starting Ray"):
-            workers = stack.enter_context(cluster)
-        yield workers
 
 
 @dataclass(frozen=True)
@@ -228,18 +100,7 @@ class Work:
         )
 
     def _train_base(self, options: RunOptions) -> str:
-        return _name_unless_interrupted(replace(self, options=options).new_run(self._plan_of_base(options)[0]))
-
-    def check_nodes_of(self, parts: Iterable[Resolved]) -> None:
-        """The same for the parts of a study. (Of a base that cannot be had is told when the part that needs it has its turn.)"""
-        if self.options.address is None:
-            return
-        parts = list(parts)
-        folders = {prepare_data(part, self.options, self.console).path for part in parts}
-        for part in parts:
-            with suppress(BadInput):
-                folders |= self.prepare_data_of_bases(part)
-        self.check_nodes(folders)
+        return _name_unless_interrupted(replace(self, options=options).new_run(self.plan_of_base(options)[0]))
 
     def check_nodes(self, folders: Iterable[Path]) -> None:
         """BadInput when a node of a cluster cannot do its share. The data sets that one needs and does not have, or one that may come, are put on the
@@ -250,15 +111,15 @@ class Work:
         if self.options.address is None:
             return
         folders = set(folders)
-        missing = check(self.options.storage, folders, *self.resources, self._tell)
+        missing = check(self.options.storage, folders, *self.resources, self.tell)
         for folder in sorted(folders if machines().most else missing):
             at = dataset_place(self.options.storage, folder.name)
             with _copying():
                 if not published(at):
-                    self._tell(f"{folder.name}: to the storage, from where each machine copies it to its own disk")
+                    self.tell(f"{folder.name}: to the storage, from where each machine copies it to its own disk")
                     publish(open_dataset(folder), at)
 
-    def _plan_of_base(self, options: RunOptions) -> tuple[Resolved, Path]:
+    def plan_of_base(self, options: RunOptions) -> tuple[Resolved, Path]:
         """The base's run, and its data set's folder: it is prepared. BadInput when that cannot be had."""
         try:
             (plan,) = planned(options).parts
@@ -272,18 +133,18 @@ class Work:
         dataset = prepare_data(plan, self.options, self.console)
         for name in filter(bases.is_trained, bases.names(plan)):
             if (wanted := bases.base_run(name, plan, self.options, dataset)).run is None:
-                folders.add(self._plan_of_base(wanted.options)[1])
+                folders.add(self.plan_of_base(wanted.options)[1])
         return folders
 
     def new_run(self, plan: Resolved) -> tuple[Outcome, str]:
         """A run of its own; gives its outcome and name."""
         with ExitStack() as locks:
             try:
-                job = self._start(plan, self.options, locks)
+                job = self.start(plan, self.options, locks)
             except KeyboardInterrupt:
                 self.console.print("interrupted before its first trial: the same command again goes on with what it needs", soft_wrap=True)
                 return "interrupted", ""
-            outcome = self._carry_on([job])
+            outcome = self.carry_on([job])
             self._show(job, outcome)
             return outcome, job.run
 
@@ -296,98 +157,13 @@ class Work:
             if asked and asked.asked:
                 extend(asked, storage)
             job = self._go_on(storage, folder)
-            _tell_of_disks(self.options.storage, [folder.parent], [job.spec.sweep], self.console)
-            outcome = self._carry_on([job])
+            tell_of_disks(self.options.storage, [folder.parent], [job.spec.sweep], self.console)
+            outcome = self.carry_on([job])
             self._show(job, outcome)
             return outcome, name
 
-    def new_study(self, question: str, parts: list[Resolved], fingerprints: dict[int, str]) -> Outcome:
-        """A study and its runs."""
-        first = parts[0]
-        name = self.options.run_name or new_name(self.options.storage, first.name, first.data.partition(":")[0])
-        storage = RunStorage(self.options.storage, name)
-        own = tuple(replace(part, study=name) for part in parts)
-        spec = study.StudySpec(study=name, question=question, parts=own, options=self.options, fingerprints=fingerprints)
-        study.create(storage, spec)
-        return self.go_through(spec, storage)
-
-    def go_through(self, spec: study.StudySpec, storage: RunStorage) -> Outcome:
-        """All parts, side by side; those whose base is trained in the study come after the others. What has ended is left as it is."""
-        self.console.print(f"{spec.study}: {spec.question} {len(spec.parts)} parts, each a run", soft_wrap=True)
-        outcomes: list[Outcome] = []
-        with storage.lock(self._tell):
-            study.rearrange(storage, self.resources)
-            first, second = _waves(spec.parts)
-            for parts, before in ((first, second), (second, [])):
-                outcomes += self._wave(spec, parts, before)
-                if "interrupted" in outcomes:
-                    self._interrupted(spec.study)
-                    return "interrupted"
-        show_study(self.options.results, spec.study, self.console)
-        self.console.print(f"results: {self.options.results}  {self._report()}  study: {storage.location}", soft_wrap=True)
-        return "failed" if "failed" in outcomes else "done"
-
-    def _wave(self, spec: study.StudySpec, parts: list[Resolved], later: list[Resolved]) -> list[Outcome]:
-        """These parts, and the bases that later ones need."""
-        jobs: list[Job] = []
-        outcomes: list[Outcome] = []
-        with ExitStack() as locks:
-            try:
-                # Why there is no base is said when the parts that need it have their turn.
-                with suppress(BadInput):
-                    jobs += self._bases(spec, later, locks)
-                for part in parts:
-                    with self._failing(outcomes):
-                        jobs.append(self._part(spec, part, locks))
-            except KeyboardInterrupt:
-                return ["interrupted"]
-            with self._failing(outcomes):
-                # Also of what a part or a base began with, which may be elsewhere than what it would begin with now.
-                self.check_nodes(Path(job.dataset_folder) for job in jobs)
-                outcomes.append(self._carry_on(jobs))
-        return outcomes
-
-    @contextmanager
-    def _failing(self, outcomes: list[Outcome]) -> Iterator[None]:
-        """A part that cannot be trained or measured is told: the others are not kept from anyone by it."""
-        try:
-            yield
-        except Taken:
-            raise
-        except BadInput as error:
-            outcomes.append("failed")
-            self.console.print(f"failed: {error}", soft_wrap=True)
-
-    def _bases(self, spec: study.StudySpec, parts: list[Resolved], locks: ExitStack) -> Iterable[Job]:
-        wanted: dict[RunOptions, bases.BaseRun] = {}
-        for part in parts:
-            if not RunStorage(self.options.storage, study.part_run(spec.study, part)).exists():
-                dataset = prepare_data(part, self.options, self.console)
-                for name in filter(bases.is_trained, bases.names(part)):
-                    base = bases.base_run(name, part, self.options, dataset)
-                    wanted[base.options] = base
-        for options, base in wanted.items():
-            if base.run is None:
-                yield self._start(self._plan_of_base(options)[0], options, locks)
-            elif not base.finished:
-                yield self._open(RunStorage(options.storage, base.run), locks)
-
-    def _part(self, spec: study.StudySpec, part: Resolved, locks: ExitStack) -> Job:
-        options = spec.options_of(part)
-        storage = RunStorage(options.storage, study.part_run(spec.study, part))
-        if storage.exists():
-            return self._open(storage, locks)
-        # A budget of the part's own is its alone.
-        if part.time_budget_seconds is not None and spec.options.time_budget is not None:
-            part = replace(part, time_budget_seconds=max(1.0, part.time_budget_seconds - self._used(spec)))
-        return self._start(part, options, locks, spec)
-
-    def _used(self, spec: study.StudySpec) -> float:
-        """Seconds that the parts that have begun, side by side, have taken."""
-        runs = [RunStorage(self.options.storage, name) for name in study.runs(spec, self.options.storage)]
-        return max((read_state(run).elapsed_seconds for run in runs), default=0.0)
-
-    def _start(self, plan: Resolved, options: RunOptions, locks: ExitStack, of: study.StudySpec | None = None) -> Job:
+    def start(self, plan: Resolved, options: RunOptions, locks: ExitStack, of: study.StudySpec | None = None) -> Job:
+        """A new run, also `of` a study, with the bases that it starts from; `locks` hold it for this process alone."""
         dataset = prepare_data(plan, options, self.console)
         if of:
             of.check_data(plan, dataset)
@@ -397,19 +173,20 @@ class Work:
             # The training of a base is part of the run's time.
             plan = replace(plan, time_budget_seconds=max(1.0, plan.time_budget_seconds - (time.monotonic() - started)))
         spec, storage = new_run(plan, options, dataset, lambda made: bases.store_bases(sources, made, plan, self.makers))
-        locks.enter_context(storage.lock(self._tell))
+        locks.enter_context(storage.lock(self.tell))
         images = sum(split_sizes(plan, dataset))
         self.console.print(f"{spec.run}: {spec.sweep.question} {spec.sweep.trainable} on {spec.dataset} ({images} images)", soft_wrap=True)
         for note in notes(plan, options):
             self.console.print(note, soft_wrap=True)
         return Job(storage, Decisions(spec, Journal(storage)), str(dataset.path.absolute()), parse_size(spec.cache_size))
 
-    def _open(self, storage: RunStorage, locks: ExitStack) -> Job:
+    def open(self, storage: RunStorage, locks: ExitStack) -> Job:
+        """A run that was begun before; `locks` hold it for this process alone."""
         return self._go_on(storage, self._enter(storage, locks))
 
     def _enter(self, storage: RunStorage, locks: ExitStack) -> Path:
         """Have the run for this process alone; gives the folder of its data."""
-        locks.enter_context(storage.lock(self._tell))
+        locks.enter_context(storage.lock(self.tell))
         return _find_data(storage, storage.spec(), self.options.data_root, self.console)
 
     def _go_on(self, storage: RunStorage, folder: Path) -> Job:
@@ -422,7 +199,7 @@ class Work:
             self.console.print(f"{spec.run}: {len(job.state.trials)} trials so far, {_what_is_left(spec, job.state)}", soft_wrap=True)
         return job
 
-    def _carry_on(self, jobs: list[Job]) -> Outcome:
+    def carry_on(self, jobs: list[Job]) -> Outcome:
         """Work on runs to their ends or an interruption, and export them, whatever happens."""
         from sweeps.core.runner import run_session
         from sweeps.core.tune import ClusterLost
@@ -434,7 +211,7 @@ class Work:
                 for job in open_jobs:
                     rearrange(job.storage, job.decisions.journal, job.spec)
                 with Screen(open_jobs, self.console, self.events):
-                    done = run_session(open_jobs, self.workers, self._tell, partial(self._give_up, jobs))
+                    done = run_session(open_jobs, self.workers, self.tell, partial(self._give_up, jobs))
         except KeyboardInterrupt:
             # A second Ctrl-C, or one outside the search: the epochs in flight are given up, too.
             done = False
@@ -452,10 +229,11 @@ class Work:
             if ours:
                 self._export(jobs, done)
                 if self.events:
-                    _tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
-        return _outcome(job.state for job in jobs) if done else "interrupted"
+                    tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
+        return outcome_of(job.state for job in jobs) if done else "interrupted"
 
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Print a line."""
         self.console.print(text, soft_wrap=True)
 
     def _export(self, jobs: list[Job], done: bool) -> None:
@@ -479,29 +257,30 @@ class Work:
         self.console.show_cursor(True)
         self.console.print("stopped: Ray does not answer any more: its processes were ended", soft_wrap=True)
         self._export(jobs, done=False)
-        self._interrupted(_name_of(jobs))
+        self.interrupted(_name_of(jobs))
         if self.events:
-            _tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
+            tell_ends(self.events, self.options.results, [(job.spec, job.state) for job in jobs])
             self.events.done("interrupted", str(self.options.results))
         sys.stdout.flush()
         os._exit(INTERRUPTED)
 
-    def _interrupted(self, name: str) -> None:
+    def interrupted(self, name: str) -> None:
+        """Tell how the run or study of that name is gone on with."""
         self.console.print(
             f"interrupted; everything reported is kept: go on with `sweeps resume {name}{places(self.options)}`", soft_wrap=True
         )
 
     def _show(self, job: Job, outcome: Outcome) -> None:
         if outcome == "interrupted":
-            self._interrupted(job.run)
+            self.interrupted(job.run)
             return
         tables.show_best(self.options.results, job.run, self.console)
         for told in (sharing(job.state), account(job.state)):
             if told:
                 self.console.print(told, soft_wrap=True, highlight=False)
-        self.console.print(f"results: {self.options.results}  {self._report()}  run: {job.storage.location}", soft_wrap=True)
+        self.console.print(f"results: {self.options.results}  {self.report()}  run: {job.storage.location}", soft_wrap=True)
 
-    def _report(self) -> str:
+    def report(self) -> str:
         """Write it anew; where it is."""
         page = self.options.results / REPORT
         write_report(self.options.results, page)
@@ -520,12 +299,6 @@ def _what_is_left(spec: RunSpec, state: RunState) -> str:
     if more := total_trials(spec, state) - len(state.trials):
         return f"all ended; {more} to come" if state.trials else f"{more} to come"
     return "all ended; the best is still to be measured"
-
-
-def _waves(parts: Iterable[Resolved]) -> tuple[list[Resolved], list[Resolved]]:
-    """(those that can start at once, those that start from a network which the study may train)."""
-    first = [part for part in parts if not any(bases.is_trained(name) for name in bases.names(part))]
-    return first, [part for part in parts if part not in first]
 
 
 def _aside(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -571,11 +344,13 @@ def _find_data(storage: RunStorage, spec: RunSpec, root: Path, console: Console)
     return dataset.path.absolute()
 
 
-def _outcome(states: Iterable[RunState]) -> Outcome:
+def outcome_of(states: Iterable[RunState]) -> Outcome:
+    """Of runs that were not interrupted."""
     return "failed" if any(state.count("failed") for state in states) else "done"
 
 
-def _tell_ends(events: Events, results: Path, runs: Iterable[tuple[RunSpec, RunState]]) -> None:
+def tell_ends(events: Events, results: Path, runs: Iterable[tuple[RunSpec, RunState]]) -> None:
+    """Tell the events how each run ended, with its row of the best models."""
     best = {row["run"]: row for row in best_models_table(results)}
     for spec, state in runs:
-        events.end(spec.run, _outcome([state]) if finished(spec, state) else "interrupted", best.get(spec.run))
+        events.end(spec.run, outcome_of([state]) if finished(spec, state) else "interrupted", best.get(spec.run))

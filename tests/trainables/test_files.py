@@ -50,9 +50,13 @@ def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["c.bin"]
 
 
-def test_what_is_written_part_by_part_appears_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("local", [True, False], ids=["disk", "store"])
+def test_what_is_written_part_by_part_appears_whole(tmp_path: Path, local: bool) -> None:
+    """And not at all where it ends before."""
     path = tmp_path / "c.bin"
     path.write_bytes(b"old")
+    system, name = (LOCAL, str(path)) if local else (fs.SubTreeFileSystem(str(tmp_path), LOCAL), "c.bin")
+    assert files.is_local(system) is local
     seen = []
 
     def content(stream: files.Stream) -> None:
@@ -60,7 +64,7 @@ def test_what_is_written_part_by_part_appears_whole(tmp_path: Path) -> None:
             stream.write(part)
             seen.append(path.read_bytes())
 
-    files.write(LOCAL, str(path), content)
+    files.write(system, name, content)
     assert seen == [b"old"] * 3
     assert path.read_bytes() == b"new content"
 
@@ -69,7 +73,7 @@ def test_what_is_written_part_by_part_appears_whole(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left on device"):
-        files.write(LOCAL, str(path), failing)
+        files.write(system, name, failing)
     assert path.read_bytes() == b"new content"
     assert [each.name for each in tmp_path.iterdir()] == ["c.bin"]
 

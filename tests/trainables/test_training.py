@@ -307,10 +307,10 @@ def test_an_epoch_that_was_begun_is_gone_on_with(digits16: Dataset, monkeypatch:
     """By any of its three steps, with the numbers of one in a go; what the epoch before left is what it was."""
     settings = {"epochs": 3, "schedule": "linear", "seed": 5}
     calm, one = (training(digits16, **settings) for _ in range(2))
-    orders, state = orders_of(one, monkeypatch), None
+    orders = orders_of(one, monkeypatch)
     for epoch in (1, 2, 3):
         assert metrics(one.run_epoch()) == epochs(calm, 1)[0]
-        state, history = one.state(state), list(one.history)
+        state, history = one.state(), list(one.history)
         one.run_ahead(steps_of(ahead))
         begun = 0 if epoch == 3 else min(3, ahead)
         assert sum(map(len, orders[epoch:])) == min(192, 64 * begun), "the last epoch has no next"
@@ -323,11 +323,11 @@ def test_an_epoch_that_was_begun_is_gone_on_with(digits16: Dataset, monkeypatch:
 def test_the_clock_of_an_epoch_that_was_begun_stands_still_meanwhile(digits16: Dataset) -> None:
     one = training(digits16)
     one.run_epoch()
+    started = time.perf_counter()
     one.run_ahead(steps_of(2))
     time.sleep(0.5)
     result = one.run_epoch()
-    assert result["images_per_second"] > 192 / 0.5
-    assert 192 / result["images_per_second"] < result["epoch_seconds"] < 0.5
+    assert 0 < 192 / result["images_per_second"] < result["epoch_seconds"] <= time.perf_counter() - started - 0.5
 
 
 def test_a_begun_epoch_goes_with_its_state(digits16: Dataset) -> None:

@@ -52,7 +52,7 @@ class CheckpointStore:
         told, epoch = np.frombuffer(json.dumps(history).encode(), np.uint8), history[-1]["epoch"]
 
         def content(stream: files.Stream) -> None:
-            # Straight into the file: AlexNet's is 259 MB with Adam's moments, and each copy in memory takes time and room.
+            # On a disk straight into the file: AlexNet's is 259 MB with Adam's moments, and each copy in memory takes time and room.
             signed = Signed(stream)
             np.savez(signed, allow_pickle=False, **arrays, **{HISTORY: told})
             stream.write(signed.sha256.digest())

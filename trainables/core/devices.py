@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 
 def claim(cpus: int, gpus: float) -> None:
-    """Hold this process to `cpus` threads and `gpus` GPUs. To be called before keras is imported; what is already running is not changed.
+    """Hold this process to `cpus` threads (TensorFlow's to one more for moments) and `gpus` GPUs. To be called before keras is imported; what is already
+    running is not changed.
 
     TensorFlow and JAX start a thread per core of the machine whatever OMP_NUM_THREADS says; an actor with no GPU sees all of them (Ray since 2026-04);
     a part of a GPU does not limit the memory (ray#13680).

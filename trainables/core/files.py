@@ -4,6 +4,7 @@ A store may be gone for a while, so those who work for hours give it `patience`:
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -41,7 +42,7 @@ class Stream(Protocol):
         """Add this to its end."""
 
 
-# A file's, or what writes it, as often as it is tried.
+# A file's, or what writes it.
 Content = bytes | Callable[[Stream], Any]
 
 
@@ -127,11 +128,13 @@ def write(system: fs.FileSystem, path: str, content: Content, patience: float = 
     """Replace the file: a reader, or a later call after a crash, sees the old content or the new, never a part. `allowed`: asked before each try at an
     object store; it raises where that may not be."""
     if not is_local(system):
+        # Whole before its stream is opened: pyarrow closes that after an exception, too, and what came so far would be the object.
+        whole = _whole(content)
 
         def put() -> None:
             if allowed:
                 allowed()
-            _put(system, path, content)
+            _put(system, path, whole)
 
         _patiently(patience, put)
         return
@@ -140,7 +143,10 @@ def write(system: fs.FileSystem, path: str, content: Content, patience: float = 
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
-            _fill(file, content)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
@@ -149,16 +155,17 @@ def write(system: fs.FileSystem, path: str, content: Content, patience: float = 
     sync_folder(target.parent)
 
 
-def _put(system: fs.FileSystem, path: str, content: Content) -> None:
+def _whole(content: Content) -> bytes:
+    if not callable(content):
+        return content
+    buffer = io.BytesIO()
+    content(buffer)
+    return buffer.getvalue()
+
+
+def _put(system: fs.FileSystem, path: str, content: bytes) -> None:
     # An object appears when its stream is closed.
     with system.open_output_stream(path) as stream:
-        _fill(stream, content)
-
-
-def _fill(stream: Stream, content: Content) -> None:
-    if callable(content):
-        content(stream)
-    else:
         stream.write(content)
 
 

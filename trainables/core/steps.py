@@ -28,17 +28,17 @@ class Pass:
         self.means: Means | None = None
         self.seconds = 0.0
 
-    def go_on(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Take steps until then, or all that are left."""
-        started, last = time.perf_counter(), None
+    def go_on(self, until: Callable[[], bool] | None = None) -> None:
+        """Take steps until then, each to its end; or all that are left."""
+        started = time.perf_counter()
         try:
-            while self.means is None and not until():
-                last = next(self.steps)
+            while self.means is None and not (until and until()):
+                given = next(self.steps)
+                if until and given:
+                    # A GPU would be many steps behind when `until` is asked.
+                    float(next(iter(given.values())))
         except StopIteration as end:
             self.means = end.value
-        if self.means is None and last:
-            # A GPU may be steps behind: what it still has to do belongs to them.
-            float(next(iter(last.values())))
         self.seconds += time.perf_counter() - started
 
     def finish(self) -> Means:
@@ -99,7 +99,7 @@ class Steps:
 
 
 def on_batch(function: Callable[..., dict[str, Any]], batches: Iterable[Batch]) -> Stepwise:
-    """Keras' public call of every backend; it gives the means of one batch, when they are there."""
+    """Keras' public call of every backend; it gives the means of one batch, as numbers."""
     sums: dict[str, float] = {}
     count = 0
     for images, labels in batches:

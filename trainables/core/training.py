@@ -156,16 +156,11 @@ class Training:
         view = 1 + (epoch - 1) % views if epoch and views else 0
         return self.stored.gather(rows, self.parts if epoch else ("validation",), view), self.dataset.labels[rows]
 
-    def state(self, into: Arrays | None = None) -> Arrays:
+    def state(self) -> Arrays:
         """Everything that later numbers depend on and training changes: variables, the generators of dropout and augmentation among them (a `.keras`
-        file lacks those). Copies: what a backend gives may be the memory that the next step writes to. `into`: an earlier state that is needed no more;
-        its arrays are used again, as fresh memory takes longer to have than to fill."""
+        file lacks those). Copies: no later step changes them."""
         variables = {"model": self.graph.state, "optimizer": plain_variables(self.model.optimizer)}
-        given = {f"{part}/{n:04d}": variable for part in variables for n, variable in enumerate(variables[part])}
-        into = into or {key: np.empty(variable.shape, variable.dtype) for key, variable in given.items()}
-        for key, variable in given.items():
-            np.copyto(into[key], np.asarray(variable), casting="no")
-        return into
+        return {f"{part}/{n:04d}": _copied(variable) for part in variables for n, variable in enumerate(variables[part])}
 
     def restore(self, state: Arrays, history: list[dict[str, Any]]) -> None:
         """Go back to a stored state; ValueError when it is of another network."""
@@ -193,6 +188,12 @@ def restore_variables(variables: list[keras.Variable], state: Arrays, part: str)
         )
     for variable, value in zip(variables, stored, strict=True):
         variable.assign(value)
+
+
+def _copied(variable: keras.Variable) -> np.ndarray:
+    value: np.ndarray = keras.ops.convert_to_numpy(variable)
+    # TensorFlow's and JAX's is a copy; PyTorch's, on a CPU, the memory that the next step writes to.
+    return value if value.flags.owndata else value.copy()
 
 
 def _shortest(variable: keras.Variable) -> float:

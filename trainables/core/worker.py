@@ -35,7 +35,7 @@ from trainables.core.trainable import EVALUATE, TrialFailure, get_trainable
 if TYPE_CHECKING:
     from trainables.core.graphs import Graphs
     from trainables.core.inputs import FeatureCache, StoredInputs
-    from trainables.core.training import Arrays, Training
+    from trainables.core.training import Training
 
 
 # Of a stage before the first epoch, between two reports.
@@ -86,7 +86,6 @@ class Worker(tune.Trainable):
     def _take(self, task: dict[str, Any]) -> None:
         self.task = task
         self.training: Training | None = None
-        self.copied: Arrays | None = None
         self.sent = task.get("reported", 0)
 
     def step(self) -> dict[str, Any]:
@@ -226,9 +225,8 @@ class Worker(tune.Trainable):
         prefixes = [best_epoch(history[:count]) for count in self.task.get("prefixes", ()) if count <= len(history)]
         kept = (best_epoch(history), best_epoch(history[:-1] or history), *prefixes)
         # The store may be far and the network large: the next epoch is begun meanwhile. This one is reported when it is stored, as ever.
-        self.copied = training.state(self.copied)
         with ThreadPoolExecutor(1) as writer:
-            saved = writer.submit(self.store.save, self.copied, list(history), *kept)
+            saved = writer.submit(self.store.save, training.state(), list(history), *kept)
             training.run_ahead(saved.done)
         saved.result()
         self.curves.write(history)

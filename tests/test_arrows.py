@@ -29,7 +29,7 @@ ALLOWED = {
     },
     "mlflow": {"sweeps/core/to_mlflow.py"},
     "tensorboardX": {"sweeps/core/to_tensorboard.py"},
-    "tensorflow": {"trainables/core/devices.py", "trainables/core/steps.py"},
+    "tensorflow": {"trainables/core/devices.py", "trainables/core/stand_ins.py", "trainables/core/steps.py"},
 }
 
 

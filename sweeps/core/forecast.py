@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
-from data_prep import find_prepared
+from data_prep import Dataset, find_prepared
 from data_prep.core.source import find_source
 from sweeps.core.bases import HALF, SWEEP, base_run, is_trained, names, shape_source
 from sweeps.core.launch import Resolved, RunOptions, parse_size, resolve, split_sizes
@@ -50,30 +50,57 @@ def _base(name: str, resolved: Resolved, options: RunOptions) -> str:
 
 def feature_lines(resolved: Resolved, options: RunOptions) -> list[str]:
     """Lines of the plan; none for a trainable without a base."""
+    found = _features(resolved, options)
+    if found is None:
+        return []
+    if isinstance(found, str):
+        return [f"features   {found}"]
+    lines = [_sizes(found, resolved, options)] if found.shared else []
+    if found.apart:
+        lines.append(f"           trained whole: {'; '.join(found.apart)} (nothing frozen, or too little for what its features would take)")
+    return lines
+
+
+def feature_row(resolved: Resolved, options: RunOptions) -> dict[str, int | None] | None:
+    """The same for scripts: `cuts`, `images` and `bytes` to compute before the trials (None: the data are not prepared), `bytes_an_image`, over all cuts; None
+    where there are no shared features."""
+    found = _features(resolved, options)
+    if not isinstance(found, Features) or not found.shared:
+        return None
+    images, each = _images(resolved, options), sum(found.shared.values())
+    cuts = len(found.shared)
+    return {"cuts": cuts, "images": images and images * cuts, "bytes": images and images * each, "bytes_an_image": each}
+
+
+class Features(NamedTuple):
+    """Of the cuts that trials can have: bytes of an image's features by cut, and the names of those that are trained whole."""
+
+    shared: dict[str, int]
+    apart: list[str]
+
+
+def _features(resolved: Resolved, options: RunOptions) -> Features | str | None:
+    """None for a trainable without a base; why there are none."""
     config = resolved.sweep.config({}, options.seed)
     if not isinstance(config, PretrainedConfig):
-        return []
+        return None
     searched = resolved.sweep.space.get("augmentation")
     augmented = [value for value in (searched.ends() if searched else [config.augmentation]) if value != "none"]
     if config.features == "off":
-        return ["features   off: frozen layers run in every epoch of every trial"]
+        return "off: frozen layers run in every epoch of every trial"
     if augmented and not config.views:
-        return [
-            f"features   not shared with augmentation ({', '.join(augmented)}): frozen layers run in every epoch, on images that differ in each; "
+        return (
+            f"not shared with augmentation ({', '.join(augmented)}): frozen layers run in every epoch, on images that differ in each; "
             "--set views=K keeps K augmented views of each image"
-        ]
+        )
     points = _points(resolved, options)
     try:
         found = ASIDE.call(forecast, {"trainable": resolved.sweep.trainable, "points": [point for _, point in points]})
     except AsideError:
         # What is wrong is told when the run starts.
-        return ["features   not known before the run: the base cannot be had yet"]
-    shared = {name: cut["bytes"] for (name, _), cut in zip(points, found, strict=True) if cut["bytes"]}
-    apart = [name for (name, _), cut in zip(points, found, strict=True) if not cut["bytes"]]
-    lines = [_sizes(shared, resolved, options)] if shared else []
-    if apart:
-        lines.append(f"           trained whole: {'; '.join(apart)} (nothing frozen, or too little for what its features would take)")
-    return lines
+        return "not known before the run: the base cannot be had yet"
+    cuts = [(name, cut["bytes"]) for (name, _), cut in zip(points, found, strict=True)]
+    return Features({name: size for name, size in cuts if size}, [name for name, size in cuts if not size])
 
 
 def _points(resolved: Resolved, options: RunOptions) -> list[tuple[str, dict[str, Any]]]:
@@ -94,16 +121,27 @@ def _points(resolved: Resolved, options: RunOptions) -> list[tuple[str, dict[str
     return points
 
 
-def _sizes(shared: dict[str, int], resolved: Resolved, options: RunOptions) -> str:
-    config = resolved.sweep.config({}, options.seed)
-    views = getattr(config, "views", None) or 1
+def _images(resolved: Resolved, options: RunOptions) -> int | None:
+    """Images of one cut before the trials: those to train on, in all their views, and those to validate with; None where the data are not prepared."""
     dataset = find_prepared(resolved.data, size=resolved.size, root=options.data_root)
-    cuts = f"{len(shared)} cut{'s' * (len(shared) > 1)}"
     if dataset is None:
+        return None
+    train, validation, _ = _splits(resolved, dataset)
+    return train * (getattr(resolved.sweep.config({}, options.seed), "views", None) or 1) + validation
+
+
+def _splits(resolved: Resolved, dataset: Dataset) -> tuple[int, int, int]:
+    # Trials on a part of the images share the features of all.
+    return split_sizes(resolved.with_settings({"data_fraction": 1.0}), dataset)
+
+
+def _sizes(found: Features, resolved: Resolved, options: RunOptions) -> str:
+    shared = found.shared
+    dataset, images = find_prepared(resolved.data, size=resolved.size, root=options.data_root), _images(resolved, options)
+    cuts = f"{len(shared)} cut{'s' * (len(shared) > 1)}"
+    if dataset is None or images is None:
         each = ", ".join(f"{size / 1000:.1f}" for size in shared.values())
         return f"features   of frozen layers, once for all trials: {cuts}, {each} KB an image ({resolved.data} is not prepared yet)"
-    train, validation, test = split_sizes(resolved.with_settings({"data_fraction": 1.0}), dataset)
-    images = train * views + validation
     total = images * sum(shared.values())
     text = (
         f"features   of frozen layers, once for all trials: {images * len(shared):,} images ({cuts}), {amount(total)} beside the data set"
@@ -114,4 +152,4 @@ def _sizes(shared: dict[str, int], resolved: Resolved, options: RunOptions) -> s
         if largest > parse_size(options.cache_size or CACHE_SIZE)
         else ""
     )
-    return f"{text}; then {test:,} for the test of the best{over}"
+    return f"{text}; then {_splits(resolved, dataset)[2]:,} for the test of the best{over}"

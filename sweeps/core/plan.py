@@ -12,7 +12,7 @@ from rich.console import Console
 from data_prep import BadInput, find_prepared
 from sweeps.core.bases import names
 from sweeps.core.fit import say
-from sweeps.core.forecast import base_lines, data_text, feature_lines
+from sweeps.core.forecast import base_lines, data_text, feature_lines, feature_row
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, notes
 from sweeps.core.propose import Grid, trial_count
@@ -73,6 +73,7 @@ def plan_row(resolved: Resolved, options: RunOptions) -> dict[str, Any]:
         "searcher": sweep.searcher,
         "scheduler": sweep.scheduler,
         "bases": list(names(resolved)),
+        "features": feature_row(resolved, options),
         "trials": count + repeated,
         "repeats": repeated,
         "final_fit": sweep.config({}, options.seed).final_fit,

@@ -140,7 +140,7 @@ def test_it_drops_as_keras_does(kind: str, rate: float) -> None:
     warm()
     import keras
 
-    from trainables.core.graphs import VariableDropout
+    from trainables.core.stand_ins import VariableDropout
 
     keras.utils.set_random_seed(0)
     layer = getattr(keras.layers, kind)(rate, seed=5)
@@ -161,7 +161,7 @@ def test_it_drops_at_its_rate(kind: str) -> None:
     warm()
     import keras
 
-    from trainables.core.graphs import VariableDropout
+    from trainables.core.stand_ins import VariableDropout
 
     ours = VariableDropout(getattr(keras.layers, kind)(0.5, seed=5))
     ours.rate.assign(0.25)

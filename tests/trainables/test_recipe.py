@@ -13,9 +13,25 @@ from trainables.cnn import CnnConfig, build
 from trainables.core.training import EVALUATION_BATCH, Arrays, Training, batches
 
 
-def test_defaults_are_plain_keras(digits16: Dataset) -> None:
-    """To the last bit: Adam and cross-entropy, as one would write it."""
+@pytest.mark.tensorflow
+def test_fused_normalisations_change_nothing_but_rounding(digits16: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = training(digits16, seed=4)
+    monkeypatch.setattr("trainables.core.graphs.can_be_fused", lambda layer: False)
+    plain = training(digits16, seed=4)
+    assert [type(layer).__name__ for layer in fused.model.layers].count("FusedNormalization") == 3
+    assert "FusedNormalization" not in [type(layer).__name__ for layer in plain.model.layers]
+    for _ in range(2):
+        found, expected = fused.run_epoch(), plain.run_epoch()
+        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+            assert found[name] == pytest.approx(expected[name], abs=1e-4), name
+    assert found["train_loss"] != expected["train_loss"], "the same operations"
+
+
+def test_defaults_are_plain_keras(digits16: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit: Adam and cross-entropy, as one would write it. (With Keras' own normalisations: the fused ones round otherwise.)"""
     import keras
+
+    monkeypatch.setattr("trainables.core.graphs.can_be_fused", lambda layer: False)
 
     from trainables.core.steps import Steps
 

@@ -19,6 +19,7 @@ from trainables.core.architecture import graph_of
 from trainables.core.config import TrainConfig
 from trainables.core.recipe import begin, compile_model, vary
 from trainables.core.rewire import through
+from trainables.core.stand_ins import FusedNormalization, VariableDropout, can_be_fused, is_dropout
 from trainables.core.steps import Steps
 
 ROOM = 4
@@ -50,8 +51,8 @@ class Graph:
 
     def __init__(self, plain: keras.Model, config: TrainConfig) -> None:
         self.plain = plain
-        self.model, self.rates = _with_variable_rates(plain)
-        self.general = all(id(layer) in self.rates for layer in plain._flatten_layers() if _is_dropout(layer))
+        self.model, self.rates = _with_stand_ins(plain)
+        self.general = all(id(layer) in self.rates for layer in plain._flatten_layers() if is_dropout(layer))
         compile_model(self.model, config)
         vary(self.model.optimizer)
         self.steps = Steps(self.model)
@@ -75,53 +76,21 @@ class Graph:
         begin(self.model.optimizer, config)
 
 
-class VariableDropout(keras.layers.Layer):  # type: ignore[misc]
-    """Keras' Dropout or SpatialDropout2D with its rate as a variable, and the generator of the layer it stands for. On TensorFlow it drops the very same
-    values (JAX's own dropout keeps where the random number is small, not large)."""
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__(dtype=layer.dtype_policy)
-        self.noise_shape: tuple[int | None, ...] | None = getattr(layer, "noise_shape", None)
-        if isinstance(layer, keras.layers.SpatialDropout2D):
-            self.noise_shape = (None, 1, 1, None) if layer.data_format == "channels_last" else (None, None, 1, 1)
-        self.generator = getattr(layer, "seed_generator", None) or keras.random.SeedGenerator(0)
-        self.rate = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(layer.rate), trainable=False, dtype="float32", name="rate"
-        )
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Drop and scale in training; otherwise the inputs."""
-        if not training:
-            return inputs
-        sizes = keras.ops.shape(inputs)
-        shape = self._noise_shape(sizes)
-        rate = keras.ops.cast(self.rate, inputs.dtype)
-        kept = keras.random.uniform(shape, dtype=inputs.dtype, seed=self.generator) >= rate
-        return keras.ops.where(kept, inputs * (1 / (1 - rate)), keras.ops.zeros_like(inputs))
-
-    def _noise_shape(self, sizes: tuple[Any, ...]) -> tuple[Any, ...]:
-        own = self.noise_shape or [None] * len(sizes)
-        return tuple(size if wanted is None else wanted for wanted, size in zip(own, sizes, strict=True))
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of its inputs."""
-        return input_shape
-
-
-def _with_variable_rates(plain: keras.Model) -> tuple[keras.Model, dict[int, VariableDropout]]:
-    """The same layers, all but dropouts, whose rates become variables; and what stands for each dropout, by its id. Where the network is no graph, itself."""
+def _with_stand_ins(plain: keras.Model) -> tuple[keras.Model, dict[int, VariableDropout]]:
+    """The same layers, all but dropouts, whose rates become variables, and batch normalisations, where they are faster so; and what stands for each
+    dropout, by its id. Where the network is no graph, itself."""
     rates: dict[int, VariableDropout] = {}
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, keras.Model):
             return through(layer, args[0], call)
-        if not _is_dropout(layer):
-            return layer(*args, **kwargs)
-        if id(layer) not in rates:
-            rates[id(layer)] = VariableDropout(layer)
-        return rates[id(layer)](*args)
+        if is_dropout(layer):
+            if id(layer) not in rates:
+                rates[id(layer)] = VariableDropout(layer)
+            return rates[id(layer)](*args)
+        return FusedNormalization(layer)(*args) if can_be_fused(layer) else layer(*args, **kwargs)
 
-    if not any(map(_is_dropout, _leaves(plain))):
+    if not any(is_dropout(layer) or can_be_fused(layer) for layer in _leaves(plain)):
         return plain, {}
     try:
         images = keras.Input(plain.inputs[0].shape[1:], dtype=plain.inputs[0].dtype)
@@ -131,10 +100,6 @@ def _with_variable_rates(plain: keras.Model) -> tuple[keras.Model, dict[int, Var
     # The optimizer's slots are stored in this order.
     same = [id(variable) for variable in model.trainable_variables] == [id(variable) for variable in plain.trainable_variables]
     return (model, rates) if same else (plain, {})
-
-
-def _is_dropout(layer: Any) -> bool:
-    return type(layer) in (keras.layers.Dropout, keras.layers.SpatialDropout2D)
 
 
 def _leaves(model: keras.Model) -> Iterator[Any]:

@@ -50,22 +50,48 @@ def test_too_few_classes_are_refused(options: RunOptions) -> None:
         base_lines(resolved(base="half", classes=3), options)
 
 
-# Digits at 16 px: 1,797 images; 1,258 to train on, 180 to validate with, 359 for the test. The base halves them three times: 2 x 2 x 128 features at its
-# end, of 2 bytes each; before its last 8 layers 4 x 4 x 64.
-END, EARLIER = 2 * 2 * 128 * 2, 4 * 4 * 64 * 2
+# Digits at 16 px: 1,797 images, 1,078 to train on, 180 to validate with, 539 for the test. The base halves them four times, to 128 features of
+# 2 bytes each; behind its third pooling there are 2 x 2 x 64 of them, 8 layers before its end.
+END, EARLIER = 128 * 2, 2 * 2 * 64 * 2
 ONCE = "features   of frozen layers, once for all trials: "
 
 
-def test_of_features(options: RunOptions) -> None:
+def test_of_features(options: RunOptions, tmp_path: Path) -> None:
     plan = resolved("transfer", {"dropout": uniform(0, 0.5)}, base="digits")
-    assert feature_lines(plan, options) == [f"{ONCE}1,438 images (1 cut), 1.5 MB beside the data set; then 359 for the test of the best"]
-    assert feature_row(plan, options) == {"cuts": 1, "images": 1438, "bytes": 1438 * END, "bytes_an_image": END}
+    assert feature_lines(plan, options) == [f"{ONCE}1,258 images (1 cut), 0 MB beside the data set; then 539 for the test of the best"]
+    assert feature_row(plan, options) == {"cuts": 1, "images": 1258, "bytes": 1258 * END, "bytes_an_image": END}
+    (line,) = feature_lines(plan, replace(options, cache_size="0.3MB"))
+    assert line.endswith("; more than --cache-size 0.3MB: they run in every epoch")
+    # Each image once, and its views; those of all images, whatever part of them a trial takes.
+    viewed = resolved(
+        "transfer", {"dropout": uniform(0, 0.5)}, base="digits", augmentation="flip", views=3, data_fraction=0.5, features="float32"
+    )
+    row = feature_row(viewed, options)
+    assert row == {"cuts": 1, "images": 3 * 1078 + 180, "bytes": (3 * 1078 + 180) * 2 * END, "bytes_an_image": 2 * END}
+
+    nothing = replace(options, data_root=tmp_path)
+    assert feature_lines(plan, nothing) == [f"{ONCE}1 cut, 0.3 KB an image (digits is not prepared yet)"]
+    assert feature_row(plan, nothing) == {"cuts": 1, "images": None, "bytes": None, "bytes_an_image": END}
 
 
 def test_of_features_of_several_cuts(options: RunOptions) -> None:
     plan = resolved("fine_tune", {"unfrozen_layers": choice(0, 8, 24)}, base="digits")
     assert feature_lines(plan, options) == [
-        f"{ONCE}2,876 images (2 cuts), 4.4 MB beside the data set; then 359 for the test of the best",
+        f"{ONCE}2,516 images (2 cuts), 1 MB beside the data set; then 539 for the test of the best",
         "           trained whole: unfrozen_layers=24 (nothing frozen, or too little for what its features would take)",
     ]
-    assert feature_row(plan, options) == {"cuts": 2, "images": 2876, "bytes": 1438 * (END + EARLIER), "bytes_an_image": END + EARLIER}
+    assert feature_row(plan, options) == {"cuts": 2, "images": 2516, "bytes": 1258 * (END + EARLIER), "bytes_an_image": END + EARLIER}
+
+
+def test_of_features_that_are_not_shared(options: RunOptions) -> None:
+    augmented = resolved("transfer", {"augmentation": choice("none", "flip")}, base="digits")
+    (line,) = feature_lines(augmented, options)
+    assert line.startswith(
+        "features   not shared with augmentation (flip): frozen layers run in every epoch, on images that differ in each; --set views=K"
+    )
+    off = resolved("transfer", base="digits", features="off")
+    assert feature_lines(off, options) == ["features   off: frozen layers run in every epoch of every trial"]
+    lost = resolved("transfer", base="lost.keras")
+    assert feature_lines(lost, options) == ["features   not known before the run: the base cannot be had yet"]
+    assert [feature_row(plan, options) for plan in (augmented, off, lost, resolved("cnn"))] == [None] * 4
+    assert feature_lines(resolved("cnn"), options) == []

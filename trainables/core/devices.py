@@ -15,7 +15,7 @@ def claim(cpus: int, gpus: float) -> None:
     a part of a GPU does not limit the memory (ray#13680).
     """
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(cpus)
-    # A convolution's two gradients do not wait for each other: an epoch of `cnn` on two cores 2.5 s instead of 3.0 s, to the same bit.
+    # A convolution's two gradients do not wait for each other (`bench/training_steps.py`).
     os.environ["TF_NUM_INTEROP_THREADS"] = str(min(cpus, 2))
     os.environ["NPROC"] = str(cpus)  # XLA's, so JAX's, threads
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

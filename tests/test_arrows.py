@@ -86,7 +86,7 @@ def test_few_files_import(package: str) -> None:
 
 @pytest.mark.parametrize("module", ["sweeps.core.cli", "sweeps.core.results", "trainables", "data_prep"])
 def test_nothing_slow_comes_with(module: str) -> None:
-    """`sweeps list` and `sweeps plan` answer at once: ray, tensorflow and keras come when a trial starts."""
+    """`sweeps list`, and `sweeps plan` where no base has to be asked, answer at once: ray, tensorflow and keras come when a trial starts."""
     code = f"import sys, {module}; print(*({{'ray', 'tensorflow', 'keras'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

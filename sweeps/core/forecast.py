@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from data_prep import Dataset, find_prepared
@@ -61,15 +62,20 @@ def feature_lines(resolved: Resolved, options: RunOptions) -> list[str]:
     return lines
 
 
-def feature_row(resolved: Resolved, options: RunOptions) -> dict[str, int | None] | None:
-    """The same for scripts: `cuts`, `images` and `bytes` to compute before the trials (None: the data are not prepared), `bytes_an_image`, over all cuts; None
-    where there are no shared features."""
+def feature_row(resolved: Resolved, options: RunOptions) -> dict[str, int | bool | None] | None:
+    """The same for scripts: `cuts`; `images` and `bytes` to compute before the trials, over all cuts, and whether these `fit` into --cache-size, or else they are
+    not stored (None: the data are not prepared); `bytes_an_image`. None where there are no shared features."""
     found = _features(resolved, options)
     if not isinstance(found, Features) or not found.shared:
         return None
-    images, each = _images(resolved, options), sum(found.shared.values())
-    cuts = len(found.shared)
-    return {"cuts": cuts, "images": images and images * cuts, "bytes": images and images * each, "bytes_an_image": each}
+    images, sizes = _images(resolved, options), found.shared.values()
+    return {
+        "cuts": len(sizes),
+        "images": images and images * len(sizes),
+        "bytes": images and images * sum(sizes),
+        "bytes_an_image": sum(sizes),
+        "fit": None if images is None else _fit(images, found, options),
+    }
 
 
 class Features(NamedTuple):
@@ -84,8 +90,7 @@ def _features(resolved: Resolved, options: RunOptions) -> Features | str | None:
     config = resolved.sweep.config({}, options.seed)
     if not isinstance(config, PretrainedConfig):
         return None
-    searched = resolved.sweep.space.get("augmentation")
-    augmented = [value for value in (searched.ends() if searched else [config.augmentation]) if value != "none"]
+    augmented = [value for value in _augmentations(resolved, options) if value != "none"]
     if config.features == "off":
         return "off: frozen layers run in every epoch of every trial"
     if augmented and not config.views:
@@ -127,7 +132,18 @@ def _images(resolved: Resolved, options: RunOptions) -> int | None:
     if dataset is None:
         return None
     train, validation, _ = _splits(resolved, dataset)
-    return train * (getattr(resolved.sweep.config({}, options.seed), "views", None) or 1) + validation
+    views = getattr(resolved.sweep.config({}, options.seed), "views", None) or 1
+    return validation + train * sum(1 if value == "none" else views for value in _augmentations(resolved, options))
+
+
+def _augmentations(resolved: Resolved, options: RunOptions) -> Sequence[Any]:
+    """Those that trials can have; each has views of its own."""
+    searched = resolved.sweep.space.get("augmentation")
+    return searched.ends() if searched else [resolved.sweep.config({}, options.seed).augmentation]
+
+
+def _fit(images: int, found: Features, options: RunOptions) -> bool:
+    return max(images * size for size in found.shared.values()) <= parse_size(options.cache_size or CACHE_SIZE)
 
 
 def _splits(resolved: Resolved, dataset: Dataset) -> tuple[int, int, int]:
@@ -146,10 +162,5 @@ def _sizes(found: Features, resolved: Resolved, options: RunOptions) -> str:
     text = (
         f"features   of frozen layers, once for all trials: {images * len(shared):,} images ({cuts}), {amount(total)} beside the data set"
     )
-    largest = max(images * size for size in shared.values())
-    over = (
-        f"; more than --cache-size {options.cache_size or CACHE_SIZE}: they run in every epoch"
-        if largest > parse_size(options.cache_size or CACHE_SIZE)
-        else ""
-    )
+    over = "" if _fit(images, found, options) else f"; more than --cache-size {options.cache_size or CACHE_SIZE}: they run in every epoch"
     return f"{text}; then {_splits(resolved, dataset)[2]:,} for the test of the best{over}"

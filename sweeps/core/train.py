@@ -1,4 +1,4 @@
-"""The commands that train: `sweeps run` and `sweeps resume`, of a run or of a study. What can be refused is refused here, before Ray starts."""
+"""The commands that train: `sweeps run` and `sweeps resume`, of a run or of a study. What can be refused without Ray is refused before it starts."""
 
 from __future__ import annotations
 

@@ -548,6 +548,12 @@ def test_a_studys_plan_for_scripts_is_a_list_of_its_parts(sweeps: Sweeps) -> Non
     assert len(rows) > 5
     assert len({row["part"] for row in rows}) == len(rows)
     assert {row["sweep"] for row in rows} == {"study"}
+    # The data are not prepared; of 24 layers that are trained nothing is frozen.
+    without = {row["part"] for row in rows if row["bases"] and row["features"] is None}
+    assert without == {"fine-tune-24"}
+    cuts = {row["part"]: row["features"] for row in rows}
+    assert cuts["transfer"] == {"cuts": 1, "images": None, "bytes": None, "bytes_an_image": 1024, "fit": None}
+    assert {row["features"] for row in rows if not row["bases"]} == {None}
     code, out, err = sweeps("plan", "dropout", "--set", "dropout=1", "--json")
     assert (code, out) == (2, "")
     assert err.startswith("error: trainable 'cnn': dropout must be less than 1, ")

@@ -50,8 +50,8 @@ def test_too_few_classes_are_refused(options: RunOptions) -> None:
         base_lines(resolved(base="half", classes=3), options)
 
 
-# Digits at 16 px: 1,797 images, 1,078 to train on, 180 to validate with, 539 for the test. The base halves them four times, to 128 features of
-# 2 bytes each; behind its third pooling there are 2 x 2 x 64 of them, 8 layers before its end.
+# Digits at 16 px: 1,797 images, 1,132 to train on, 126 to validate with, 539 for the test. Three poolings make 1 x 1 of them, with 128 features
+# of 2 bytes each; behind the second there are 2 x 2 x 64, 8 layers before the end.
 END, EARLIER = 128 * 2, 2 * 2 * 64 * 2
 ONCE = "features   of frozen layers, once for all trials: "
 
@@ -59,19 +59,24 @@ ONCE = "features   of frozen layers, once for all trials: "
 def test_of_features(options: RunOptions, tmp_path: Path) -> None:
     plan = resolved("transfer", {"dropout": uniform(0, 0.5)}, base="digits")
     assert feature_lines(plan, options) == [f"{ONCE}1,258 images (1 cut), 0 MB beside the data set; then 539 for the test of the best"]
-    assert feature_row(plan, options) == {"cuts": 1, "images": 1258, "bytes": 1258 * END, "bytes_an_image": END}
-    (line,) = feature_lines(plan, replace(options, cache_size="0.3MB"))
+    expected = {"cuts": 1, "images": 1258, "bytes": 1258 * END, "bytes_an_image": END, "fit": True}
+    assert feature_row(plan, options) == expected
+    small = replace(options, cache_size="0.3MB")
+    (line,) = feature_lines(plan, small)
     assert line.endswith("; more than --cache-size 0.3MB: they run in every epoch")
+    assert feature_row(plan, small) == {**expected, "fit": False}
     # Each image once, and its views; those of all images, whatever part of them a trial takes.
     viewed = resolved(
         "transfer", {"dropout": uniform(0, 0.5)}, base="digits", augmentation="flip", views=3, data_fraction=0.5, features="float32"
     )
     row = feature_row(viewed, options)
-    assert row == {"cuts": 1, "images": 3 * 1078 + 180, "bytes": (3 * 1078 + 180) * 2 * END, "bytes_an_image": 2 * END}
+    assert row == {"cuts": 1, "images": 3 * 1132 + 126, "bytes": (3 * 1132 + 126) * 2 * END, "bytes_an_image": 2 * END, "fit": True}
+    several = resolved("transfer", {"augmentation": choice("none", "flip", "flip_shift")}, base="digits", views=3)
+    assert (feature_row(several, options) or {})["images"] == (1 + 3 + 3) * 1132 + 126
 
     nothing = replace(options, data_root=tmp_path)
     assert feature_lines(plan, nothing) == [f"{ONCE}1 cut, 0.3 KB an image (digits is not prepared yet)"]
-    assert feature_row(plan, nothing) == {"cuts": 1, "images": None, "bytes": None, "bytes_an_image": END}
+    assert feature_row(plan, nothing) == {"cuts": 1, "images": None, "bytes": None, "bytes_an_image": END, "fit": None}
 
 
 def test_of_features_of_several_cuts(options: RunOptions) -> None:
@@ -80,7 +85,13 @@ def test_of_features_of_several_cuts(options: RunOptions) -> None:
         f"{ONCE}2,516 images (2 cuts), 1 MB beside the data set; then 539 for the test of the best",
         "           trained whole: unfrozen_layers=24 (nothing frozen, or too little for what its features would take)",
     ]
-    assert feature_row(plan, options) == {"cuts": 2, "images": 2516, "bytes": 1258 * (END + EARLIER), "bytes_an_image": END + EARLIER}
+    assert feature_row(plan, options) == {
+        "cuts": 2,
+        "images": 2516,
+        "bytes": 1258 * (END + EARLIER),
+        "bytes_an_image": END + EARLIER,
+        "fit": True,
+    }
 
 
 def test_of_features_that_are_not_shared(options: RunOptions) -> None:

@@ -22,8 +22,9 @@ def test_fused_normalisations_change_nothing_but_rounding(digits16: Dataset, mon
     assert "FusedNormalization" not in [type(layer).__name__ for layer in plain.model.layers]
     for _ in range(2):
         found, expected = fused.run_epoch(), plain.run_epoch()
-        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-            assert found[name] == pytest.approx(expected[name], abs=1e-4), name
+        # An image on the edge may fall to the other side: of 192 to train on, and 24.
+        for name, most in {"train_loss": 1e-4, "val_loss": 1e-4, "train_accuracy": 1.5 / 192, "val_accuracy": 1.5 / 24}.items():
+            assert found[name] == pytest.approx(expected[name], abs=most), name
     assert found["train_loss"] != expected["train_loss"], "the same operations"
 
 

@@ -88,7 +88,10 @@ def _with_stand_ins(plain: keras.Model) -> tuple[keras.Model, dict[int, Variable
             if id(layer) not in rates:
                 rates[id(layer)] = VariableDropout(layer)
             return rates[id(layer)](*args)
-        return FusedNormalization(layer)(*args) if can_be_fused(layer) else layer(*args, **kwargs)
+        # A call of the graph names the mask also where there is none.
+        if can_be_fused(layer) and all(value is None for value in kwargs.values()):
+            return FusedNormalization(layer)(*args)
+        return layer(*args, **kwargs)
 
     if not any(is_dropout(layer) or can_be_fused(layer) for layer in _leaves(plain)):
         return plain, {}

@@ -52,17 +52,18 @@ class FusedNormalization(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, layer: Any) -> None:
         super().__init__(dtype=layer.dtype_policy)
         self.layer = layer
+        self.supports_masking = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Normalise by the batch in training, and remember its mean and variance; otherwise as the layer does."""
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        """Normalise by the batch in training, and remember its mean and variance; otherwise, and where values are masked, as the layer does."""
         layer = self.layer
-        if not training:
-            return layer(inputs, training=False)
+        if not training or mask is not None:
+            return layer(inputs, training=training, mask=mask)
         import tensorflow as tf  # Keras has no call for it
 
         ones, nothing = tf.ones_like(layer.moving_mean), tf.zeros(0)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
+            x=tf.cast(inputs, "float32"),
             scale=tf.convert_to_tensor(layer.gamma) if layer.scale else ones,
             offset=tf.convert_to_tensor(layer.beta) if layer.center else tf.zeros_like(ones),
             mean=nothing,
@@ -70,9 +71,10 @@ class FusedNormalization(keras.layers.Layer):  # type: ignore[misc]
             epsilon=layer.epsilon,
             is_training=True,
         )
-        # TensorFlow gives the variance of a sample, Keras keeps that of the batch.
+        # TensorFlow gives the variance of a sample, which a single value has none of; Keras keeps that of the batch.
         count = tf.cast(tf.size(inputs) // tf.size(ones), "float32")
-        for average, found in ((layer.moving_mean, mean), (layer.moving_variance, variance * (tf.maximum(count - 1, 1) / count))):
+        variance = tf.where(count > 1, variance * (count - 1) / count, tf.zeros_like(variance))
+        for average, found in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             average.assign(average * layer.momentum + found * (1 - layer.momentum))
         return outputs
 
@@ -86,8 +88,9 @@ def can_be_fused(layer: Any) -> bool:
     return (
         keras.backend.backend() == "tensorflow"
         and type(layer) is keras.layers.BatchNormalization
+        and layer.built
         and layer.trainable
-        and not (layer.renorm or layer.synchronized)
+        and not (layer.renorm or layer.synchronized or layer.activity_regularizer)
         and layer.compute_dtype == "float32"
         and layer.input_spec.ndim == 4
         and layer.axis in (-1, 3)

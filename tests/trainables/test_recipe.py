@@ -25,7 +25,9 @@ def test_fused_normalisations_change_nothing_but_rounding(digits16: Dataset, mon
         # An image on the edge may fall to the other side: of 192 to train on, and 24.
         for name, most in {"train_loss": 1e-4, "val_loss": 1e-4, "train_accuracy": 1.5 / 192, "val_accuracy": 1.5 / 24}.items():
             assert found[name] == pytest.approx(expected[name], abs=most), name
-    assert found["train_loss"] != expected["train_loss"], "the same operations"
+    # A loss of seven digits may be equal by chance, not every weight.
+    one, other = fused.state(), plain.state()
+    assert any((one[key] != other[key]).any() for key in one), "the same operations"
 
 
 def test_defaults_are_plain_keras(digits16: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from sweeps.core.standing import finished
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, run_names
 from trainables import TrainConfig, get_trainable
-from trainables.core.pretrained import IMAGENET, IMAGENET_OR_RANDOM, LEAST_SIZE, RANDOM, PretrainedConfig
+from trainables.core.pretrained import APPLICATIONS, IMAGENET, IMAGENET_OR_RANDOM, LEAST_SIZE, RANDOM, PretrainedConfig
 
 HALF = "half"
 # The sweep that trains the base network.
@@ -175,10 +175,23 @@ def store_bases(sources: dict[str, dict[str, Any]], storage: RunStorage, resolve
     """Copy the bases into the run; BadInput when one does not fit its sweep."""
     stored = {}
     for name, source in sources.items():
-        facts = _fitting(name, resolved, makers.store({**source, "folder": storage.bases_folder}))
+        facts = _fitting(name, resolved, _stored(source, storage.bases_folder, makers))
         made_from = source.get("run") or source.get("file") or source.get("weights") or RANDOM
         stored[name] = StoredBase(source=str(made_from), **facts)
     return stored
+
+
+def _stored(source: dict[str, Any], folder: str | None, makers: Makers) -> dict[str, Any]:
+    """See `trainables.core.bases.store`. Of random weights nothing is, and Keras' own networks are known: keras need not be asked."""
+    known = APPLICATIONS.get(source["base"]) if source.keys() == {"base", "size"} else None
+    if known:
+        return {"file": None, "sha256": None, "layers": known.layers, "parameters": known.parameters}
+    return makers.store({**source, "folder": folder})
+
+
+def asks_keras(resolved: Resolved) -> bool:
+    """Whether it takes keras to know the bases."""
+    return any(name not in APPLICATIONS or _settings(resolved).weights != RANDOM for name in names(resolved))
 
 
 def check_classes(resolved: Resolved, dataset: Dataset) -> None:
@@ -199,7 +212,7 @@ def check_fit(resolved: Resolved, options: RunOptions, makers: Makers) -> None:
     if not any(map(is_trained, names(resolved))):
         return
     for name in names(resolved):
-        _fitting(name, resolved, makers.store({**shape_source(name, resolved, options), "folder": None}))
+        _fitting(name, resolved, _stored(shape_source(name, resolved, options), None, makers))
 
 
 def shape_source(name: str, resolved: Resolved, options: RunOptions) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sweeps.core.spec import RunSpec
 from sweeps.core.state import RunState, Trial
 from sweeps.core.storage import RunStorage, dataset_place, features_place
 from trainables.core.features import CACHE_BYTES
-from trainables.core.trainable import EVALUATE, TRAIN
+from trainables.core.trainable import EVALUATE, HELP, TRAIN
 
 
 @dataclass(frozen=True)
@@ -74,3 +74,7 @@ class Job:
     def evaluation(self, trial: Trial) -> dict[str, Any]:
         """A worker's configuration to measure a trial's best model."""
         return {"run": self.run, "task": EVALUATE, "trial": trial.index, **stored_model(self.spec, self.storage, trial), **self.data}
+
+    def help(self, trial: Trial) -> dict[str, Any]:
+        """The same to compute features that this takes."""
+        return {**self.evaluation(trial), "task": HELP}

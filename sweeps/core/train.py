@@ -28,7 +28,7 @@ def run(options: RunOptions, console: Console, events: Events | None = None) -> 
     from sweeps.core.runner import check_address, cluster
 
     plan = planned(options)
-    if any(bases.names(part) for part in plan.parts):
+    if any(map(bases.asks_keras, plan.parts)):
         # It imports keras meanwhile.
         ASIDE.start()
     check_address(options.address)

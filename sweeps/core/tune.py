@@ -25,8 +25,9 @@ from sweeps.core.decide import Decisions, last_line, picked
 from sweeps.core.job import Job
 from sweeps.core.lease import RunTaken
 from sweeps.core.state import LEAVING, RETIRED
+from trainables.core.features import OFF
 from trainables.core.files import StorageLost
-from trainables.core.trainable import EVALUATE, TRAIN
+from trainables.core.trainable import EVALUATE, HELP, TRAIN
 
 BEAT_SECONDS = 10
 # Of a trial whose worker raised or was killed, in a session.
@@ -96,7 +97,8 @@ class Ending:
 class JournalSearcher(Searcher):
     """Hands out the trials that are open (a resume's, and those that waited for a mate), then new suggestions, of the first run that has any: those with
     a time budget first. When a run's search has ended, its best models are measured, by the workers that trained: these have keras and the features of
-    frozen layers at hand."""
+    frozen layers at hand. A worker that there is nothing else for helps with that beforehand: it computes the features that it takes to measure the best
+    so far."""
 
     def __init__(self, jobs: list[Job], ending: Ending | None = None) -> None:
         # No metric: Tune would end the session at a result without it, as that of a trial that failed is.
@@ -105,17 +107,25 @@ class JournalSearcher(Searcher):
         self.jobs = sorted(jobs, key=lambda job: job.spec.time_budget_seconds is None)
         self.measuring: set[tuple[str, int, int | None]] = set()
         self.at_work: set[str] = set()
+        # Whether a worker has done what it was given, and was given nothing else. Tune keeps one such.
+        self.free = False
+        # Whom it helps to measure, as (run, trial), by the name that Tune has for it; and those that there is nothing left to help with.
+        self.helping: dict[str, tuple[str, int]] = {}
+        self.helped: set[tuple[str, int]] = set()
         self.ending = ending or Ending()
 
     def suggest(self, trial_id: str) -> Any:
         """A worker's task; None for "ask again later", FINISHED for "no more"."""
         task = None
         with self.ending.watched():
-            task = None if self.ending.near else self._next()
+            task = None if self.ending.near else self._next() or self._help()
         if self.ending.near:
             return Searcher.FINISHED
         if task:
             self.at_work.add(trial_id)
+            self.free = False
+            if task["task"] == HELP:
+                self.helping[trial_id] = task["run"], task["trial"]
             return task
         # What is at work may still be followed by something.
         return None if self.at_work or not all(job.decisions.all_given for job in self.jobs) else Searcher.FINISHED
@@ -135,6 +145,21 @@ class JournalSearcher(Searcher):
                     return job.evaluation(trial)
         return None
 
+    def _help(self) -> dict[str, Any] | None:
+        """For a worker that is free while the last trials are at work."""
+        for job in self.jobs if self.free and self.at_work else ():
+            trial, decisions = job.state.best_trial, job.decisions
+            # Who limits the trials at a time wants no other work beside them.
+            if trial is None or not decisions.exhausted or job.spec.parallel is not None:
+                continue
+            if (
+                trial.config.get("features", OFF) != OFF
+                and (job.run, trial.index) not in self.helped
+                and not job.state.evaluation_of(trial)
+            ):
+                return job.help(trial)
+        return None
+
     def give_back(self, task: dict[str, Any]) -> None:
         """What a worker that is no more had to do is to be given out again."""
         for job in self.jobs:
@@ -145,6 +170,11 @@ class JournalSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler and the callback have written the end already."""
         self.at_work.discard(trial_id)
+        self.free = self.free or not error
+        helped = self.helping.pop(trial_id, None)
+        # One that failed is not tried again: what it would have done is done by whom it was to help.
+        if helped and (error or (result or {}).get("helped", False)):
+            self.helped.add(helped)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
@@ -195,6 +225,9 @@ class JournalScheduler(FIFOScheduler):
         if "evaluation" in result:
             decisions.journal.append("evaluation", trial=index, epoch=trial.config["epoch"], **json.loads(result["evaluation"]))
             return True
+        if "helped" in result:
+            # A part of it: if there is no other work, it is given the next.
+            return True
         if "stage" in result:
             if result["computed"] or result["images_done"] == result["images_total"]:
                 decisions.stage(
@@ -225,7 +258,7 @@ class JournalCallback(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also after a failure or a move: a trial's starts less one are its restarts."""
-        if trial.config["task"] == EVALUATE:
+        if trial.config["task"] != TRAIN:
             return
         with self.ending.watched():
             self.decisions[trial.config["run"]].journal.append("start", synced=False, trial=trial.config["trial"])
@@ -261,6 +294,8 @@ class JournalCallback(Callback):
         trial's fault."""
         self._look()
         told, task = _error_text(trial), trial.config
+        if task["task"] == HELP:
+            return
         if moved := GIVEN_BACK.search(told):
             if task["task"] == TRAIN:
                 with self.ending.watched():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from data_prep import Dataset
+from data_prep import BadInput, Dataset
 from sweeps import choice, log_uniform
 from sweeps.core import bases
 from sweeps.core.bases import BaseRun, Makers, base_run, prepare_bases, prepare_weights, store_bases
@@ -220,13 +220,32 @@ def test_sources_that_are_not_trained_here(options: RunOptions, digits: Dataset)
     file = Path(options.storage) / "mine.keras"
     made = stored(notes, resolved("transfer", {"base": choice("vgg16", str(file))}, size=32, weights="random"), options, digits)
     folder = f"{options.storage}/own/bases"
-    assert notes.asked == [
-        {"base": "vgg16", "size": 32, "folder": folder},
-        {"base": str(file), "size": 32, "file": str(file), "folder": folder},
-    ]
-    assert [base.source for base in made.values()] == ["random", str(file)]
+    assert notes.asked == [{"base": str(file), "size": 32, "file": str(file), "folder": folder}], "of random weights nothing is stored"
+    assert made["vgg16"] == StoredBase(source="random", file=None, sha256=None, layers=18, parameters=14_714_688)
+    assert made[str(file)].source == str(file)
     weights = stored(notes, resolved("transfer", base="vgg16", size=32, weights=__file__), options, digits)
     assert weights["vgg16"].source == __file__
+
+
+@pytest.mark.parametrize(
+    ("fixed", "expected"),
+    [
+        ({"base": "vgg16", "weights": "random"}, False),
+        ({"base": "vgg16", "weights": "imagenet-or-random"}, True),
+        ({"base": "vgg16", "weights": __file__}, True),
+        ({"base": "half"}, True),
+    ],
+)
+def test_what_takes_keras_to_know(fixed: dict[str, Any], expected: bool) -> None:
+    assert bases.asks_keras(resolved("transfer", size=32, **fixed)) is expected
+    assert bases.asks_keras(resolved("cnn")) is False
+
+
+def test_keras_own_networks_have_layers_to_unfreeze(options: RunOptions, digits: Dataset) -> None:
+    """As many as are known, without a look at them."""
+    asked = resolved("fine_tune", base="vgg16", weights="random", size=32, unfrozen_layers=19)
+    with pytest.raises(BadInput, match=r"^unfrozen_layers is at most the 18 layers of base 'vgg16', but got 19: lower it$"):
+        stored(Notes(), asked, options, digits)
 
 
 def test_names_of_the_bases() -> None:

@@ -13,6 +13,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from sweeps import Sweep, uniform
 from sweeps.core import state
 from sweeps.core.decide import RESULT_KEYS, Decisions, last_line
 from sweeps.core.job import Job
@@ -24,7 +25,7 @@ from tests.sweeps import runs
 from trainables.core import worker
 from trainables.core.features import CACHE_BYTES
 from trainables.core.files import StorageLost
-from trainables.core.trainable import EVALUATE, TRAIN
+from trainables.core.trainable import EVALUATE, HELP, TRAIN
 
 
 def a_job(folder: Path, run: str, **changes: Any) -> Job:
@@ -409,6 +410,84 @@ def test_a_measurement_that_lost_its_machine_is_asked_for_again(job: Job, tmp_pa
     callback.on_trial_error(1, [], SimpleNamespace(config=task, error_file=an_error(tmp_path, LOST)))
     assert searcher.suggest("d") == task
     assert callback.problems == []
+
+
+def a_job_of_frozen_layers(folder: Path, **changes: Any) -> Job:
+    """Two trials of one epoch that differ in their heads."""
+    fixed = {"base": "half", "size": 16, "epochs": 1, **changes.pop("fixed", {})}
+    sweep = Sweep(question="?", trainable="transfer", space={"dropout": uniform(0, 0.5)}, fixed=fixed)
+    return a_job(folder, "run", sweep=sweep, **changes)
+
+
+def through(searcher: JournalSearcher, job: Job, trial_id: str, index: int) -> None:
+    """A trial's only epoch, and Tune's word that it is through."""
+    assert JournalScheduler([job]).on_trial_result(None, tune_trial("run", index), a_result(1)) == TrialScheduler.STOP
+    given_back(searcher, trial_id)
+
+
+def helping(searcher: JournalSearcher, trial_id: str) -> int:
+    task = searcher.suggest(trial_id)
+    assert (task["run"], task["task"]) == ("run", HELP)
+    assert task["dataset_folder"] == "/data/of-run"
+    index: int = task["trial"]
+    return index
+
+
+def test_a_worker_that_is_free_helps_to_measure_the_best(tmp_path: Path) -> None:
+    """A part at a time, until there is nothing left to help with, also beside the one that measures; no row tells of it."""
+    job = a_job_of_frozen_layers(tmp_path)
+    searcher, scheduler, callback = JournalSearcher([job]), JournalScheduler([job]), JournalCallback([job])
+    for name in ("a", "b"):
+        searcher.suggest(name)
+    assert searcher.suggest("none is free") is None
+    through(searcher, job, "a", 1)
+    assert helping(searcher, "c") == 1
+    assert searcher.suggest("none is free any more") is None
+    helper = SimpleNamespace(config={"run": "run", "task": HELP, "trial": 1})
+    callback.on_trial_start(1, [], helper)
+    assert scheduler.on_trial_result(None, helper, {"helped": False}) == TrialScheduler.STOP
+    searcher.on_trial_complete("c", {"helped": False})
+    assert helping(searcher, "d") == 1, "the next part"
+    through(searcher, job, "b", 2)
+    assert searcher.suggest("e")["task"] == EVALUATE, "which is first"
+    searcher.on_trial_complete("d", {"helped": False})
+    assert helping(searcher, "f") == 1
+    searcher.on_trial_complete("f", {"helped": True})
+    assert searcher.suggest("g") is None, "there is nothing left"
+    given_back(searcher, "e")
+    assert searcher.suggest("h") == Searcher.FINISHED
+    assert kinds(job) == ["session", "suggest", "suggest", "result", "end", "result", "end"]
+
+
+def test_a_helper_that_fails_is_no_matter(tmp_path: Path) -> None:
+    """Nor where its machine is lost: the trial is not given out again."""
+    job = a_job_of_frozen_layers(tmp_path)
+    searcher = JournalSearcher([job])
+    callback = JournalCallback([job], searcher=searcher)
+    for name in ("a", "b"):
+        searcher.suggest(name)
+    through(searcher, job, "a", 1)
+    assert helping(searcher, "c") == 1
+    searcher.on_trial_complete("c", error=True)
+    callback.on_trial_error(1, [], SimpleNamespace(config={"run": "run", "task": HELP, "trial": 1}, error_file=an_error(tmp_path, LOST)))
+    assert searcher.suggest("d") is None
+    assert job.decisions.given == {1, 2}, "as before"
+    assert kinds(job) == ["session", "suggest", "suggest", "result", "end"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"fixed": {"features": "off"}}, {"parallel": 2}, {"samples": 3}, {"seeds": 2}],
+    ids=["no features", "a limit of trials at a time", "more trials to come", "more seeds to come"],
+)
+def test_nobody_helps(tmp_path: Path, changes: dict[str, Any]) -> None:
+    job = a_job_of_frozen_layers(tmp_path, **changes)
+    searcher = JournalSearcher([job])
+    for name in ("a", "b"):
+        searcher.suggest(name)
+    through(searcher, job, "a", 1)
+    task = searcher.suggest("c")
+    assert task is None or task["task"] == TRAIN
 
 
 def test_a_session_that_is_to_end_does_not_wait_for_a_machine(job: Job) -> None:

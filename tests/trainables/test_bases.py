@@ -14,7 +14,7 @@ from tests.trainables.trials import in_new_process, trial_of, warm
 from trainables import get_trainable
 from trainables.core.bases import fetch_imagenet, opened, store
 from trainables.core.checkpoint import CheckpointStore
-from trainables.core.pretrained import features, start_from
+from trainables.core.pretrained import APPLICATIONS, features, start_from
 from trainables.fine_tune import FineTuneConfig
 from trainables.transfer import TransferConfig
 
@@ -97,6 +97,15 @@ def test_from_a_trial_on_a_base(digits16: Dataset, trained: tuple[Training, dict
     assert facts["parameters"] == 288_800
     expected = features(trained[0].network).predict_on_batch(raw(16))
     np.testing.assert_allclose(base.predict_on_batch(raw(16)), expected, atol=1e-6)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_what_is_known_of_keras_own_networks(name: str) -> None:
+    warm()
+    known = APPLICATIONS[name]
+    found = store({"base": name, "size": known.least_size, "folder": None})
+    assert found == {"file": None, "sha256": None, "layers": known.layers, "parameters": known.parameters}
 
 
 @pytest.mark.parametrize(("base", "size", "layers", "parameters"), [("cifar10", 16, 24, 288_800), ("vgg16", 32, 18, 14_714_688)])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from data_prep import BadInput, Dataset
 from tests.trainables.trials import in_new_process
 from trainables import get_trainable
-from trainables.core.devices import claim, name_of_device, quiet
+from trainables.core.devices import backend, claim, name_of_device, quiet
 
 # Claim, compute something, and count the threads that came with it. Without keras, which would double the time.
 THREADS = """
@@ -49,6 +50,24 @@ from tests.trainables.trials import metrics, training
 one = training(open_dataset(Path(sys.argv[1])), size=32, classes=None, depth=3, filters=32, augmentation="flip_shift")
 told = [metrics(one.run_epoch()) for _ in range(2)]
 print(json.dumps([told, hashlib.sha256(b"".join(value.tobytes() for value in one.state().values())).hexdigest()]))
+"""
+# What has come with keras; and what is there for who wants it.
+LEAN = """
+import json, sys
+from trainables.core.devices import claim, import_keras
+
+claim(1, 0)
+import_keras()
+import keras
+import numpy as np
+
+come = [name for name in ("keras", "sklearn", "jax") if name in sys.modules]
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+model.compile(loss="mse")
+model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+import_keras()
+from sklearn.metrics import accuracy_score
+print(json.dumps([come, accuracy_score([1], [1])]))
 """
 SET_BY_CLAIM = {
     "CUDA_VISIBLE_DEVICES",
@@ -123,3 +142,22 @@ def test_quiet(capfd: pytest.CaptureFixture[str]) -> None:
         get_trainable("nope")
     os.write(2, b"after")
     assert capfd.readouterr().err == "before after"
+
+
+@pytest.mark.parametrize(("backend", "come"), [("tensorflow", ["keras"]), ("jax", ["keras", "jax"])])
+def test_keras_comes_without_what_no_training_needs(backend: str, come: list[str]) -> None:
+    assert in_new_process(LEAN, KERAS_BACKEND=backend) == [come, 1.0]
+
+
+def test_the_back_end_is_the_one_that_keras_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert backend() == "tensorflow", "it has no file yet"
+    file = tmp_path / "keras.json"
+    for text, expected in (('{"backend": "jax"}', "jax"), ("{}", "tensorflow"), ("[]", "tensorflow"), ("{", "tensorflow")):
+        file.write_text(text)
+        assert backend() == expected
+    file.write_text('{"backend": "jax"}')
+    assert in_new_process("import json, keras; print(json.dumps(keras.backend.backend()))", KERAS_HOME=str(tmp_path)) == "jax"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert backend() == "torch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from data_prep import BadInput, Dataset
 from tests.trainables.trials import trial_of, warm
 from trainables import get_trainable
 from trainables.core.config import checked
-from trainables.core.pretrained import LEAST_SIZE, counted_layers, features, network, start_from
+from trainables.core.pretrained import LEAST_SIZE, counted_layers, features, network, start_from, undrawn
 
 if TYPE_CHECKING:
     import keras
@@ -269,6 +270,24 @@ def test_impossible_settings(trainable: str, settings: dict[str, Any], text: str
 def test_least_sizes_are_taken() -> None:
     for base, size in LEAST_SIZE.items():
         assert checked(get_trainable("transfer").config, {"base": base, "size": size}, "transfer").size == size
+
+
+def test_what_is_assigned_next_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else comes out otherwise for it: neither the weights nor what is random after them."""
+    import keras
+
+    found = []
+    for skipped in (True, False):
+        if not skipped:
+            monkeypatch.setattr("trainables.core.pretrained.undrawn", nullcontext)
+        keras.utils.set_random_seed(3)
+        model = network("vgg16", 32, None)
+        found.append([*model.get_weights(), keras.random.normal((4,)), keras.layers.Dense(2)(np.ones((1, 3), "float32"))])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    monkeypatch.undo()
+    with undrawn():
+        assert not keras.layers.Dense(2)(np.ones((1, 3), "float32")).numpy().any()
 
 
 @pytest.mark.tensorflow  # on JAX compiling VGG16 takes 17 s

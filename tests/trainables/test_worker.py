@@ -24,6 +24,7 @@ from trainables.core import worker as worker_module
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.curves import NAME
 from trainables.core.features import CACHE_BYTES
+from trainables.core.files import StorageLost
 from trainables.core.selection import best_epoch
 from trainables.core.training import Training
 from trainables.core.worker import Worker
@@ -406,6 +407,45 @@ def test_it_opens_the_base_of_its_run(digits16: Dataset, task: Task, tmp_path: P
     assert used.reset_config({**task("third", trial=2), **fine_tune}) is True
     with pytest.raises(FileNotFoundError, match=r"base\.keras"):
         used.step()
+
+
+@pytest.fixture
+def helper(task: Task) -> dict[str, Any]:
+    """What the driver sends to have the features of a trained trial's best epoch computed; its frozen base is nobody else's."""
+    settings = {"size": 16, "classes": 2, "images": 300, "dense_units": 8, "seed": 77, "epochs": 1}
+    given = {**task(), "trainable": "transfer", "config": settings}
+    assert metrics(epoch_of(Worker(config=given)))
+    return {**given, "run": "run", "task": "help", "trial": 1, "class_count": 2, "epoch": 1}
+
+
+def test_it_helps_to_measure(helper: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All features that an evaluation reads: it computes none, and gives what it gives without."""
+    alone = {**helper, "task": "evaluate", "cache_bytes": 0}
+    expected = json.loads(Worker(config=alone).step()["evaluation"])["splits"]
+    worker = Worker(config=helper)
+    told = [worker.step()["helped"]]
+    while not told[-1]:
+        told.append(worker.step()["helped"])
+    monkeypatch.setattr("trainables.core.inputs.StoredInputs._compute", None)
+    found = json.loads(Worker(config={**helper, "task": "evaluate"}).step()["evaluation"])["splits"]
+    assert found.keys() == {"train", "validation", "test"}
+    for part, measured in found.items():
+        assert measured["loss"] == pytest.approx(expected[part]["loss"], rel=1e-2)
+        assert measured["images"] == expected[part]["images"]
+
+
+def test_help_that_fails_is_done(helper: dict[str, Any], task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it stumbles over is told by the evaluation itself. Where the trial reads images there is nothing to do."""
+    assert Worker(config={**helper, "config": {**helper["config"], "features": "off"}}).step() == {"helped": True}
+    assert Worker(config={**helper, "cache_bytes": 0}).step() == {"helped": True}
+
+    def failing(*given: Any) -> None:
+        raise errors.pop()
+
+    errors = [StorageLost("the storage is away"), ValueError("no")]
+    monkeypatch.setattr(worker_module, "inputs_of", failing)
+    assert Worker(config=helper).step() == {"helped": True}
+    assert Worker(config=helper).step() == {"lost": "the storage is away"}
 
 
 def test_a_disk_that_fills_while_features_are_computed_fails_no_trial(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

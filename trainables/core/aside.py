@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from trainables.core.devices import claim
+from trainables.core.devices import claim, import_keras
 
 # Its memory, half a GB, is then free again.
 IDLE_SECONDS = 60
@@ -97,8 +97,8 @@ def serve() -> None:
     # Keras shows a download's progress on standard output.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    import keras  # noqa: F401 - while the driver is busy elsewhere
-
+    # While the driver is busy elsewhere.
+    import_keras()
     while select.select([sys.stdin], [], [], IDLE_SECONDS)[0] and (line := sys.stdin.readline()):
         wanted = json.loads(line)
         function = getattr(importlib.import_module(wanted["module"]), wanted["name"])

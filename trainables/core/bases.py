@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.core import files
 from trainables.core.config import TrainConfig
-from trainables.core.pretrained import IMAGENET, LEAST_SIZE, PretrainedConfig, counted_layers, features, network, start_from
+from trainables.core.pretrained import IMAGENET, LEAST_SIZE, PretrainedConfig, counted_layers, features, network, start_from, undrawn
 
 if TYPE_CHECKING:
     import keras
@@ -47,14 +47,12 @@ def base_of(task: dict[str, Any]) -> keras.Model:
 
 
 def _source(task: dict[str, Any]) -> keras.Model:
-    import keras
-
     if "model" in task:
         from trainables.core.evaluation import load_model
 
         return load_model(task["model"])
     if "file" in task:
-        return keras.models.load_model(task["file"], compile=False, safe_mode=True)
+        return _read(task["file"])
     size = max(task["size"], LEAST_SIZE.get(task["base"], 0))
     return network(task["base"], size, task.get("weights"))
 
@@ -102,11 +100,16 @@ def named_apart(base: keras.Model) -> keras.Model:
 
 
 def _loaded(content: bytes) -> keras.Model:
-    import keras
-
     with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
         path = Path(folder) / "base.keras"
         path.write_bytes(content)
+        return _read(path)
+
+
+def _read(path: str | Path) -> keras.Model:
+    import keras
+
+    with undrawn():
         return keras.models.load_model(path, compile=False, safe_mode=True)
 
 

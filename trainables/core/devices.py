@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def claim(cpus: int, gpus: float) -> None:
@@ -29,6 +33,30 @@ def claim(cpus: int, gpus: float) -> None:
         _limit_tensorflow_memory(gpus)
 
 
+def backend() -> str:
+    """Keras' back end, as it chooses it when it is imported: by KERAS_BACKEND, else by its `keras.json`."""
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    try:
+        return os.environ.get("KERAS_BACKEND") or str(json.loads((Path(home) / "keras.json").read_text())["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+
+
+def import_keras() -> None:
+    """Import keras without two packages that no training needs: scikit-learn, for Keras' wrapper of it, and JAX, for TensorFlow's converter of JAX's
+    functions. They take a quarter of the time. (Who imports them later, has them.)"""
+    if "keras" in sys.modules:
+        return
+    without = {"sklearn", "jax"} - {backend()} - sys.modules.keys()
+    # As where they are not installed.
+    sys.modules.update(dict.fromkeys(without))  # type: ignore[arg-type]
+    try:
+        importlib.import_module("keras")
+    finally:
+        for name in without:
+            del sys.modules[name]
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep what native code writes to standard error off the screen: TensorFlow's greeting has no other switch. Exceptions pass."""
@@ -44,7 +72,7 @@ def quiet() -> Iterator[None]:
 
 
 def _limit_tensorflow_memory(gpus: float) -> None:
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    if backend() != "tensorflow":
         return
     # Only TensorFlow's own call limits its GPU memory: Keras has none and there is no environment variable.
     import tensorflow as tf

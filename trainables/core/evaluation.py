@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
     import keras
 
     from data_prep import Dataset
-    from trainables.core.inputs import FeatureCache
+    from trainables.core.inputs import FeatureCache, StoredInputs
     from trainables.core.steps import Steps
 
 AVERAGES = ("micro", "macro", "weighted")
 TOP = 5
+PARTS = ("train", "validation", "test")
 # They are kept in the journal and the results: 24 x 12 kB at most, were they noise.
 MOST_MISTAKES = 24
 THUMBNAIL = 64  # px
@@ -65,6 +68,13 @@ def evaluate(task: dict[str, Any], cache: FeatureCache | None = None, base: Kept
     images, for each pair that occurs), `mistakes` (see `mistakes`) and `layers` (see `architecture.layers`). The training
     images are those that were trained on (`data_fraction`), measured as validation ones are: without dropout and augmentation."""
     claim(task["cpus"], task["gpus"])
+    with ThreadPoolExecutor(1) as beside:
+        # For the report: a second or two, in which the network is at work.
+        beside.submit(importlib.import_module, "sklearn.metrics")
+        return _evaluate(task, cache, base)
+
+
+def _evaluate(task: dict[str, Any], cache: FeatureCache | None, base: KeptBase | None) -> dict[str, Any]:
     config = get_trainable(task["trainable"]).config(**task["config"])
     dataset = open_dataset(Path(task["dataset_folder"]))
     if task.get("shared"):
@@ -73,7 +83,8 @@ def evaluate(task: dict[str, Any], cache: FeatureCache | None = None, base: Kept
     rows = split_of(config, dataset)
     read = _reader(model, config, dataset, cache)
     splits, probabilities = {}, np.empty((0, task["class_count"]))
-    for name, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test)):
+    for name in PARTS:
+        part = getattr(rows, name)
         probabilities = read(name, part)
         splits[name] = measure(probabilities, dataset.labels[part])
     return {
@@ -82,6 +93,23 @@ def evaluate(task: dict[str, Any], cache: FeatureCache | None = None, base: Kept
         "mistakes": mistakes(probabilities, dataset, rows.test),
         "layers": layers(model),
     }
+
+
+def inputs_of(task: dict[str, Any], cache: FeatureCache | None, base: KeptBase) -> StoredInputs | None:
+    """The features that `evaluate` of this task reads, for a worker that helps to compute them; None where it reads images. OSError where they cannot be
+    kept."""
+    from trainables.core.inputs import stored_inputs, usable_cut
+
+    trainable = get_trainable(task["trainable"])
+    config = trainable.config(**task["config"])
+    dataset = open_dataset(Path(task["dataset_folder"]))
+    # As it is before it learns: what is frozen is the same.
+    network = base.network(trainable, config, task["class_count"], task["bases"])
+    stored = stored_inputs(usable_cut(network, config, cache), config, dataset, cache)
+    if stored:
+        for part in PARTS:
+            stored.want(part)
+    return stored
 
 
 def _train_again(task: dict[str, Any], config: TrainConfig, dataset: Dataset, cache: FeatureCache | None) -> None:

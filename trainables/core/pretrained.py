@@ -7,6 +7,9 @@ loses them. And each base wants its own scaling, which is part of it here: it ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,8 +20,18 @@ from trainables.core.trainable import get_trainable
 if TYPE_CHECKING:
     import keras
 
-# Least height and width, px, that Keras' own networks take without their tops.
-LEAST_SIZE = {"vgg16": 32, "inception": 75}
+
+@dataclass(frozen=True)
+class Application:
+    """A network of Keras' own without its top: the least height and width that it takes (px), its layers as the report counts them, its parameters."""
+
+    least_size: int
+    layers: int
+    parameters: int
+
+
+APPLICATIONS = {"vgg16": Application(32, 18, 14_714_688), "inception": Application(75, 310, 21_802_784)}
+LEAST_SIZE = {name: of.least_size for name, of in APPLICATIONS.items()}
 IMAGENET, RANDOM, IMAGENET_OR_RANDOM = "imagenet", "random", "imagenet-or-random"
 
 
@@ -73,10 +86,28 @@ def network(base: str, size: int, weights: str | None) -> keras.Model:
         "inception": (keras.applications.inception_v3, keras.applications.InceptionV3),
     }[base]
     scaled = module.preprocess_input(keras.Input((size, size, 3)))
-    model = application(weights=weights, include_top=False, input_tensor=scaled)
+    with undrawn():
+        model = application(weights=weights, include_top=False, input_tensor=scaled)
     if weights is None:
         _draw(model)
     return model
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Keras' default kernels are zeros here, of networks whose weights are assigned next: the draw takes most of a second for InceptionV3. What is random
+    elsewhere stays what it is: an initializer has its seed before it draws."""
+    import keras
+
+    def zeros(self: Any, shape: Any, dtype: Any = None) -> Any:
+        return keras.ops.zeros(shape, dtype)
+
+    # Its own method is that of a class above it.
+    keras.initializers.GlorotUniform.__call__ = zeros
+    try:
+        yield
+    finally:
+        del keras.initializers.GlorotUniform.__call__
 
 
 def _draw(model: keras.Model) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 # What a worker is asked for: to train a trial, or to measure a stored model.
-TRAIN, EVALUATE = "train", "evaluate"
+TRAIN, EVALUATE, HELP = "train", "evaluate", "help"
 
 FOLDER = Path(__file__).parents[1]
 

@@ -24,13 +24,13 @@ from trainables.core.bases import KeptBase
 from trainables.core.checkpoint import CheckpointStore
 from trainables.core.curves import Curves
 from trainables.core.datasets import at_hand
-from trainables.core.devices import claim, name_of_device
-from trainables.core.evaluation import evaluate
+from trainables.core.devices import claim, import_keras, name_of_device
+from trainables.core.evaluation import evaluate, inputs_of
 from trainables.core.features import NoRoom, feature_folder
 from trainables.core.files import StorageLost
 from trainables.core.selection import best_epoch
 from trainables.core.shelf import Shelf
-from trainables.core.trainable import EVALUATE, TrialFailure, get_trainable
+from trainables.core.trainable import EVALUATE, HELP, TrialFailure, get_trainable
 
 if TYPE_CHECKING:
     from trainables.core.graphs import Graphs
@@ -62,7 +62,7 @@ class Shared:
 
 
 class Worker(tune.Trainable):
-    """Trains trials and measures stored models. Its configuration: `task` (TRAIN; or EVALUATE: then what `evaluate` takes), `trial` (index), `config`
+    """Trains trials and measures stored models. Its configuration: `task` (TRAIN; or EVALUATE or HELP: then what `evaluate` takes), `trial` (index), `config`
     (the trainable's settings), `reported` (epochs that the journal has), `checkpoints` (its folder, or URI), `prefixes` (epochs at which other trials
     of the same training end), `final` (it trains on validation, too), `deadline` (Unix time, s, after which it stops within an epoch, or None); and of
     the run: `trainable`, `dataset_folder` (copied from `dataset_place` on the storage where it is not there), `bases` (see `bases.opened`), `cache_bytes`
@@ -74,6 +74,8 @@ class Worker(tune.Trainable):
         """Take the first trial."""
         claim(config["cpus"], config["gpus"])
         self.shared: Shared | None = None
+        # The run and trial that it helps to measure, and the features that this takes.
+        self.helping: tuple[tuple[str, int], StoredInputs | None] | None = None
         self.served = 0
         self.first_bytes: int | None = None
         self._take(config)
@@ -91,8 +93,8 @@ class Worker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One epoch, or the report of one that was checkpointed but perhaps never reported; or a part of a stage before the first: `stage` (features),
         `images_done`, `images_total`, `seconds` that it took. `failed`: why no worker can train this trial; `out_of_time`: the run's budget ended before
-        the epoch did; `lost`: why the storage cannot be used. Of EVALUATE: `evaluation`, what `evaluate` gives, as JSON. NodeLeaving where the machine
-        is being drained: what was trained is reported, and this process is given nothing more."""
+        the epoch did; `lost`: why the storage cannot be used. Of EVALUATE: `evaluation`, what `evaluate` gives, as JSON; of HELP: `helped`, whether
+        nothing is left to do. NodeLeaving where the machine is being drained: what was trained is reported, and this process is given nothing more."""
         if drained():
             raise NodeLeaving(f"{platform.node()} is being taken away")
         try:
@@ -102,12 +104,19 @@ class Worker(tune.Trainable):
             return {"lost": str(error)}
 
     def _step(self) -> dict[str, Any]:
-        from trainables.core.training import OutOfTime
-
+        import_keras()
+        if self.task["task"] == HELP:
+            return {"helped": self._help(self._shared(self._dataset()))}
+        self.helping = None
         if self.task["task"] == EVALUATE:
             shared = self._shared(self._dataset())
             # As text: Tune takes a dictionary apart.
             return {"evaluation": json.dumps(evaluate(self.task, shared.cache, shared.base))}
+        return self._next()
+
+    def _next(self) -> dict[str, Any]:
+        from trainables.core.training import OutOfTime
+
         try:
             training = self.training or self._begin()
             if training.stored and training.stored.missing and training.epoch <= self.sent:
@@ -124,7 +133,7 @@ class Worker(tune.Trainable):
             # As where there was none from the start: what is frozen runs in every epoch, in this process from now on.
             assert self.shared is not None
             self.training, self.shared.cache = None, None
-            return self._step()
+            return self._next()
         except Exception as error:
             self.training = None
             if reason := failure(error, shared_gpu=0 < self.task["gpus"] < 1):
@@ -132,6 +141,22 @@ class Worker(tune.Trainable):
             raise
         self.sent += 1
         return {**training.history[self.sent - 1], **self.facts, "checkpoint": self.store.name(self.sent)}
+
+    def _help(self, shared: Shared) -> bool:
+        """Compute features that an `evaluate` reads, for a while; whether there are no more. What fails here fails there, and is told by that."""
+        helped = self.task["run"], self.task["trial"]
+        try:
+            if self.helping is None or self.helping[0] != helped:
+                self.helping = helped, inputs_of(self.task, shared.cache, shared.base)
+            stored = self.helping[1]
+            if stored and stored.missing:
+                self._meet()
+                stored.prepare(STAGE_SECONDS)
+        except StorageLost:
+            raise
+        except Exception:  # whatever it is
+            stored = None
+        return not (stored and stored.missing)
 
     def _prepare(self, stored: StoredInputs) -> dict[str, Any]:
         from trainables.core.training import OutOfTime

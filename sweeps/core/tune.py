@@ -4,6 +4,7 @@ state is used."""
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections import Counter
@@ -34,6 +35,8 @@ BEAT_SECONDS = 10
 RETRIES = 3
 # What Ray says when a machine went with its workers, and our own worker when it gives its trial up.
 GIVEN_BACK = re.compile(rf"node has died|node was preempted|the node it was running on is dead|\b(?:{LEAVING}|{RETIRED})\b")
+# Tune keeps a worker that is free for a while, and an autoscaler its machine: later a helper might need another.
+FREE_SECONDS = 10.0
 # Between two looks at whether there is a node left.
 LOOK_SECONDS = 5.0
 
@@ -107,8 +110,8 @@ class JournalSearcher(Searcher):
         self.jobs = sorted(jobs, key=lambda job: job.spec.time_budget_seconds is None)
         self.measuring: set[tuple[str, int, int | None]] = set()
         self.at_work: set[str] = set()
-        # Whether a worker has done what it was given, and was given nothing else. Tune keeps one such.
-        self.free = False
+        # When a worker had done what it was given (monotonic clock, s), if nothing was given out since.
+        self.freed = -math.inf
         # Whom it helps to measure, as (run, trial), by the name that Tune has for it; and those that there is nothing left to help with.
         self.helping: dict[str, tuple[str, int]] = {}
         self.helped: set[tuple[str, int]] = set()
@@ -123,7 +126,7 @@ class JournalSearcher(Searcher):
             return Searcher.FINISHED
         if task:
             self.at_work.add(trial_id)
-            self.free = False
+            self.freed = -math.inf
             if task["task"] == HELP:
                 self.helping[trial_id] = task["run"], task["trial"]
             return task
@@ -147,7 +150,8 @@ class JournalSearcher(Searcher):
 
     def _help(self) -> dict[str, Any] | None:
         """For a worker that is free while the last trials are at work."""
-        for job in self.jobs if self.free and self.at_work else ():
+        free = time.monotonic() - self.freed < FREE_SECONDS
+        for job in self.jobs if free and self.at_work else ():
             trial, decisions = job.state.best_trial, job.decisions
             # Who limits the trials at a time wants no other work beside them.
             if trial is None or not decisions.exhausted or job.spec.parallel is not None:
@@ -170,7 +174,8 @@ class JournalSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler and the callback have written the end already."""
         self.at_work.discard(trial_id)
-        self.free = self.free or not error
+        if not error:
+            self.freed = time.monotonic()
         helped = self.helping.pop(trial_id, None)
         # One that failed is not tried again: what it would have done is done by whom it was to help.
         if helped and (error or (result or {}).get("helped", False)):

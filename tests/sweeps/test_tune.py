@@ -20,7 +20,7 @@ from sweeps.core.job import Job
 from sweeps.core.journal import Journal
 from sweeps.core.screen import account
 from sweeps.core.storage import RunStorage
-from sweeps.core.tune import BEAT_SECONDS, RETRIES, Ending, JournalCallback, JournalScheduler, JournalSearcher, NothingAtWork
+from sweeps.core.tune import BEAT_SECONDS, FREE_SECONDS, RETRIES, Ending, JournalCallback, JournalScheduler, JournalSearcher, NothingAtWork
 from tests.sweeps import runs
 from trainables.core import worker
 from trainables.core.features import CACHE_BYTES
@@ -473,6 +473,20 @@ def test_a_helper_that_fails_is_no_matter(tmp_path: Path) -> None:
     assert searcher.suggest("d") is None
     assert job.decisions.given == {1, 2}, "as before"
     assert kinds(job) == ["session", "suggest", "suggest", "result", "end"]
+
+
+def test_a_worker_that_was_free_for_long_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper would wait for another, and have an autoscaler buy a machine."""
+    job = a_job_of_frozen_layers(tmp_path)
+    searcher = JournalSearcher([job])
+    for name in ("a", "b"):
+        searcher.suggest(name)
+    through(searcher, job, "a", 1)
+    now = time.monotonic()
+    monkeypatch.setattr("sweeps.core.tune.time.monotonic", lambda: now + FREE_SECONDS)
+    assert searcher.suggest("c") is None
+    monkeypatch.undo()
+    assert helping(searcher, "c") == 1
 
 
 @pytest.mark.parametrize(

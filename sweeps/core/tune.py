@@ -110,11 +110,13 @@ class JournalSearcher(Searcher):
         self.jobs = sorted(jobs, key=lambda job: job.spec.time_budget_seconds is None)
         self.measuring: set[tuple[str, int, int | None]] = set()
         self.at_work: set[str] = set()
-        # When a worker had done what it was given (monotonic clock, s), if nothing was given out since.
+        # Of these, as Tune names them, those that have a worker; the others wait for one.
+        self.started: set[str] = set()
+        # When a worker had done what it was given (monotonic clock, s), if nothing was given out or started since.
         self.freed = -math.inf
-        # Whom it helps to measure, as (run, trial), by the name that Tune has for it; and those that there is nothing left to help with.
+        # (run, trial) that a helper, as Tune names it, helps to measure; and those that there is nothing left to help with.
         self.helping: dict[str, tuple[str, int]] = {}
-        self.helped: set[tuple[str, int]] = set()
+        self.ready: set[tuple[str, int]] = set()
         self.ending = ending or Ending()
 
     def suggest(self, trial_id: str) -> Any:
@@ -150,17 +152,14 @@ class JournalSearcher(Searcher):
 
     def _help(self) -> dict[str, Any] | None:
         """For a worker that is free while the last trials are at work."""
-        free = time.monotonic() - self.freed < FREE_SECONDS
-        for job in self.jobs if free and self.at_work else ():
+        free = time.monotonic() - self.freed < FREE_SECONDS and self.at_work <= self.started
+        # Helpers are not there for each other.
+        for job in self.jobs if free and self.at_work - self.helping.keys() else ():
             trial, decisions = job.state.best_trial, job.decisions
             # Who limits the trials at a time wants no other work beside them.
             if trial is None or not decisions.exhausted or job.spec.parallel is not None:
                 continue
-            if (
-                trial.config.get("features", OFF) != OFF
-                and (job.run, trial.index) not in self.helped
-                and not job.state.evaluation_of(trial)
-            ):
+            if trial.config.get("features", OFF) != OFF and (job.run, trial.index) not in self.ready and not job.state.evaluation_of(trial):
                 return job.help(trial)
         return None
 
@@ -174,12 +173,17 @@ class JournalSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler and the callback have written the end already."""
         self.at_work.discard(trial_id)
+        self.started.discard(trial_id)
+        leader = self.helping.pop(trial_id, None)
         if not error:
             self.freed = time.monotonic()
-        helped = self.helping.pop(trial_id, None)
-        # One that failed is not tried again: what it would have done is done by whom it was to help.
-        if helped and (error or (result or {}).get("helped", False)):
-            self.helped.add(helped)
+            if leader and (result or {}).get("helped", False):
+                self.ready.add(leader)
+
+    def on_trial_start(self, trial_id: str) -> None:
+        """It has a worker now, perhaps the one that was free."""
+        self.started.add(trial_id)
+        self.freed = -math.inf
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
@@ -263,6 +267,7 @@ class JournalCallback(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also after a failure or a move: a trial's starts less one are its restarts."""
+        self.searcher.on_trial_start(trial.trial_id)
         if trial.config["task"] != TRAIN:
             return
         with self.ending.watched():
@@ -299,9 +304,13 @@ class JournalCallback(Callback):
         trial's fault."""
         self._look()
         told, task = _error_text(trial), trial.config
+        moved = GIVEN_BACK.search(told)
         if task["task"] == HELP:
+            if not moved:
+                # What it would have done is done by whom it was to help.
+                self.searcher.ready.add((task["run"], task["trial"]))
             return
-        if moved := GIVEN_BACK.search(told):
+        if moved:
             if task["task"] == TRAIN:
                 with self.ending.watched():
                     self.decisions[task["run"]].journal.append("moved", trial=task["trial"], reason=moved[0])

@@ -418,14 +418,30 @@ def helper(task: Task) -> dict[str, Any]:
     return {**given, "run": "run", "task": "help", "trial": 1, "class_count": 2, "epoch": 1}
 
 
+def features_of(task: dict[str, Any]) -> dict[str, str]:
+    """Folder -> part of the split, of all that are beside the data set."""
+    files = Path(task["dataset_folder"]).parent.glob("features/*/features.json")
+    return {file.parent.name: json.loads(file.read_text())["part"] for file in files}
+
+
+def test_help_deletes_nobodys_features(helper: dict[str, Any]) -> None:
+    """Not even where the test split's would fit if the others went."""
+    folder = Path(helper["dataset_folder"]).parent / "features"
+    before, taken = features_of(helper), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    assert Worker(config={**helper, "cache_bytes": taken + 1}).step() == {"helped": True}
+    assert features_of(helper) == before
+
+
 def test_it_helps_to_measure(helper: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """All features that an evaluation reads: it computes none, and gives what it gives without."""
     alone = {**helper, "task": "evaluate", "cache_bytes": 0}
     expected = json.loads(Worker(config=alone).step()["evaluation"])["splits"]
-    worker = Worker(config=helper)
+    worker, before = Worker(config=helper), features_of(helper)
     told = [worker.step()["helped"]]
     while not told[-1]:
         told.append(worker.step()["helped"])
+    assert told[0] is False, "it looks first"
+    assert [part for folder, part in features_of(helper).items() if folder not in before] == ["test"], "training had the others"
     monkeypatch.setattr("trainables.core.inputs.StoredInputs._compute", None)
     found = json.loads(Worker(config={**helper, "task": "evaluate"}).step()["evaluation"])["splits"]
     assert found.keys() == {"train", "validation", "test"}

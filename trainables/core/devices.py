@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -33,21 +32,12 @@ def claim(cpus: int, gpus: float) -> None:
         _limit_tensorflow_memory(gpus)
 
 
-def backend() -> str:
-    """Keras' back end, as it chooses it when it is imported: by KERAS_BACKEND, else by its `keras.json`."""
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    try:
-        return os.environ.get("KERAS_BACKEND") or str(json.loads((Path(home) / "keras.json").read_text())["backend"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "tensorflow"
-
-
 def import_keras() -> None:
     """Import keras without two packages that no training needs: scikit-learn, for Keras' wrapper of it, and JAX, for TensorFlow's converter of JAX's
-    functions. They take a quarter of the time. (Who imports them later, has them.)"""
+    functions. They take a quarter of the time. (Who imports them later has them, but for that wrapper and that converter.)"""
     if "keras" in sys.modules:
         return
-    without = {"sklearn", "jax"} - {backend()} - sys.modules.keys()
+    without = ({"sklearn"} if _jax_trains() else {"sklearn", "jax"}) - sys.modules.keys()
     # As where they are not installed.
     sys.modules.update(dict.fromkeys(without))  # type: ignore[arg-type]
     try:
@@ -55,6 +45,18 @@ def import_keras() -> None:
     finally:
         for name in without:
             del sys.modules[name]
+
+
+def _jax_trains() -> bool:
+    if named := os.environ.get("KERAS_BACKEND"):
+        return named == "jax"
+    # Keras' own file, in the first of these that there is and may be written to.
+    for home in (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras"):  # noqa: S108 - read, as Keras does
+        # RuntimeError: a user without a home.
+        with suppress(OSError, RuntimeError):
+            if '"jax"' in (Path(home).expanduser() / "keras.json").read_text():
+                return True
+    return False
 
 
 @contextmanager
@@ -72,7 +74,7 @@ def quiet() -> Iterator[None]:
 
 
 def _limit_tensorflow_memory(gpus: float) -> None:
-    if backend() != "tensorflow":
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return
     # Only TensorFlow's own call limits its GPU memory: Keras has none and there is no environment variable.
     import tensorflow as tf

@@ -34,6 +34,8 @@ class FeatureCache:
     limit: int = CACHE_BYTES
     # Of the machines of a cluster.
     shelf: Shelf | None = None
+    # Whether others make room for new ones.
+    deletes: bool = True
     opened: dict[str, Features] = field(default_factory=dict)
     current: set[str] = field(default_factory=set)
     # The frozen part that computed the last of them: its program is made ready.
@@ -46,7 +48,8 @@ class FeatureCache:
         if key not in self.opened:
             folder = self.root / key
             if not folder.exists():
-                make_room(self.root, len(rows) * math.prod(shape) * np.dtype(dtype).itemsize, self.limit, self.current)
+                kept = self.current if self.deletes else {folder.name for folder in self.root.glob("*")}
+                make_room(self.root, len(rows) * math.prod(shape) * np.dtype(dtype).itemsize, self.limit, kept)
             self.opened[key] = Features(folder, rows, shape, dtype, about, self.shelf)
         return self.opened[key]
 

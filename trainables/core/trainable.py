@@ -15,7 +15,7 @@ from trainables.core.config import TrainConfig
 if TYPE_CHECKING:
     import keras
 
-# What a worker is asked for: to train a trial, or to measure a stored model.
+# What a worker is asked for: to train a trial, to measure a stored model, or to help with that.
 TRAIN, EVALUATE, HELP = "train", "evaluate", "help"
 
 FOLDER = Path(__file__).parents[1]

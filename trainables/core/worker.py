@@ -13,7 +13,7 @@ import os
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ class Shared:
 
 
 class Worker(tune.Trainable):
-    """Trains trials and measures stored models. Its configuration: `task` (TRAIN; or EVALUATE or HELP: then what `evaluate` takes), `trial` (index), `config`
+    """Trains trials, measures stored models and helps others to. Its configuration: `task` (TRAIN; or EVALUATE or HELP: then what `evaluate` takes), `trial` (index), `config`
     (the trainable's settings), `reported` (epochs that the journal has), `checkpoints` (its folder, or URI), `prefixes` (epochs at which other trials
     of the same training end), `final` (it trains on validation, too), `deadline` (Unix time, s, after which it stops within an epoch, or None); and of
     the run: `trainable`, `dataset_folder` (copied from `dataset_place` on the storage where it is not there), `bases` (see `bases.opened`), `cache_bytes`
@@ -144,12 +144,14 @@ class Worker(tune.Trainable):
 
     def _help(self, shared: Shared) -> bool:
         """Compute features that an `evaluate` reads, for a while; whether there are no more. What fails here fails there, and is told by that."""
-        helped = self.task["run"], self.task["trial"]
+        leader = self.task["run"], self.task["trial"]
         try:
-            if self.helping is None or self.helping[0] != helped:
-                self.helping = helped, inputs_of(self.task, shared.cache, shared.base)
-            stored = self.helping[1]
-            if stored and stored.missing:
+            if self.helping is None or self.helping[0] != leader:
+                # Nobody's features make room for it. That is a part of its own: it may take as long as the others.
+                cache = shared.cache and replace(shared.cache, deletes=False)
+                self.helping = leader, inputs_of(self.task, cache, shared.base)
+                stored = self.helping[1]
+            elif stored := self.helping[1]:
                 self._meet()
                 stored.prepare(STAGE_SECONDS)
         except StorageLost:

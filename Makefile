@@ -9,11 +9,13 @@ sweep: $(READY)  ## the dropout sweep on the digits inside scikit-learn, then th
 	$(BIN)/sweeps run dropout --data digits
 
 # Two at a time, each a file: most wait for processes that start, or trace on one core.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(READY)  ## all tests but those that kill and those of a cluster
-	$(BIN)/python -m pytest $(if $(CI),-q) -n 2 --dist loadfile --no-loadscope-reorder -m "not kill and not cluster"
+	$(BIN)/python -m pytest $(if $(CI),-q) $(TWO) -m "not kill and not cluster"
 
 test-kill: $(READY)  ## real runs whose processes are killed, then resumed: minutes
-	$(BIN)/python -m pytest $(if $(CI),-q) -m kill
+	$(BIN)/python -m pytest $(if $(CI),-q) $(TWO) -m kill
 
 test-cluster: $(READY)  ## as root: a real `ray up` on machines made of namespaces, Ray's autoscaler against what plays AWS: minutes
 	$(BIN)/python -m pytest $(if $(CI),-q) -m cluster

@@ -27,10 +27,10 @@ def data_text(resolved: Resolved, options: RunOptions) -> str:
     return f"{'downloaded and ' if where.startswith(('http://', 'https://')) else ''}prepared first, from {where}"
 
 
-def base_lines(resolved: Resolved, options: RunOptions) -> list[str]:
-    """The line of the plan that names its bases, and the runs that they come from or what is to be trained; none for a trainable without a base."""
-    found = [_base(name, resolved, options) for name in names(resolved)]
-    return [f"base       {', '.join(found)}"] if found else []
+def base_texts(resolved: Resolved, options: RunOptions) -> list[str]:
+    """Of each base its name, and the run that it comes from or what is to be trained; none for a trainable without a base. BadInput when it cannot be
+    had of these data."""
+    return [_base(name, resolved, options) for name in names(resolved)]
 
 
 def _base(name: str, resolved: Resolved, options: RunOptions) -> str:

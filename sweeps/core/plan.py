@@ -12,7 +12,7 @@ from rich.console import Console
 from data_prep import BadInput, find_prepared
 from sweeps.core.bases import names
 from sweeps.core.fit import say
-from sweeps.core.forecast import base_lines, data_text, feature_lines, feature_row
+from sweeps.core.forecast import base_texts, data_text, feature_lines, feature_row
 from sweeps.core.journal import read_state
 from sweeps.core.launch import Resolved, RunOptions, notes
 from sweeps.core.propose import Grid, trial_count
@@ -33,11 +33,12 @@ def show_plan(resolved: Resolved, options: RunOptions, console: Console) -> tupl
     count = trial_count(sweep, resolved.samples)
     repeated = repeat_count(count, options.seeds)
     epochs = _epochs(resolved, count, repeated)
+    from_bases = base_texts(resolved, options)
     lines = [
         f"{resolved.part or resolved.name}: {sweep.question}",
         f"trainable  {sweep.trainable} on {resolved.data} at {resolved.size} px",
         f"data       {data_text(resolved, options)}",
-        *base_lines(resolved, options),
+        *([f"base       {', '.join(from_bases)}"] if from_bases else []),
         *feature_lines(resolved, options),
         f"trials     {count}, by {sweep.searcher}{_first(resolved, count)}",
         *_seeds(options, repeated),
@@ -72,7 +73,8 @@ def plan_row(resolved: Resolved, options: RunOptions) -> dict[str, Any]:
         "data_prepared": find_prepared(resolved.data, size=resolved.size, root=options.data_root) is not None,
         "searcher": sweep.searcher,
         "scheduler": sweep.scheduler,
-        "bases": list(names(resolved)),
+        "bases": names(resolved),
+        "bases_from": base_texts(resolved, options),
         "features": feature_row(resolved, options),
         "trials": count + repeated,
         "repeats": repeated,

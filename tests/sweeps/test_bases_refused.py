@@ -86,6 +86,9 @@ def test_half_of_too_few_classes(sweeps: Sweeps, tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert not list(tmp_path.rglob("run.json"))
     assert not list(tmp_path.rglob("journal*"))
+    # The data are prepared now: a plan knows it, too.
+    for asked in ([], ["--json"]):
+        assert sweeps("plan", *words[1:], "--set", "classes=3", *asked) == (code, out, err)
 
 
 def test_near_names_and_weights_that_are_not_used(sweeps: Sweeps) -> None:

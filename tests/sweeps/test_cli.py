@@ -554,6 +554,8 @@ def test_a_studys_plan_for_scripts_is_a_list_of_its_parts(sweeps: Sweeps) -> Non
     cuts = {row["part"]: row["features"] for row in rows}
     assert cuts["transfer"] == {"cuts": 1, "images": None, "bytes": None, "bytes_an_image": 1024, "fit": None}
     assert {row["features"] for row in rows if not row["bases"]} == {None}
+    (of_transfer,) = ((row["bases"], row["bases_from"]) for row in rows if row["part"] == "transfer")
+    assert of_transfer == (["half"], ["half (the newest run that fits, or trained first)"])
     code, out, err = sweeps("plan", "dropout", "--set", "dropout=1", "--json")
     assert (code, out) == (2, "")
     assert err.startswith("error: trainable 'cnn': dropout must be less than 1, ")

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep import BadInput, Dataset
 from sweeps import choice, uniform
-from sweeps.core.forecast import base_lines, data_text, feature_lines, feature_row
+from sweeps.core.forecast import base_texts, data_text, feature_lines, feature_row
 from sweeps.core.launch import RunOptions
 from tests.sweeps.base_runs import a_base_run, resolved
 
@@ -28,26 +28,26 @@ def test_of_data(options: RunOptions, tmp_path: Path) -> None:
 
 
 def test_of_a_base_that_is_to_be_trained(options: RunOptions, tmp_path: Path) -> None:
-    assert base_lines(resolved("cnn"), options) == []
-    assert base_lines(resolved(base="half"), options) == ["base       half (trained first, 6 epochs)"]
-    assert base_lines(resolved(base="half"), replace(options, epochs=None)) == ["base       half (trained first, 50 epochs)"]
+    assert base_texts(resolved("cnn"), options) == []
+    assert base_texts(resolved(base="half"), options) == ["half (trained first, 6 epochs)"]
+    assert base_texts(resolved(base="half"), replace(options, epochs=None)) == ["half (trained first, 50 epochs)"]
     both = resolved("transfer", {"base": choice("cifar10", "vgg16")}, size=32)
-    assert base_lines(both, options) == [f"base       cifar10 (trained first, 6 epochs; its data: {CIFAR10}), vgg16"]
+    assert base_texts(both, options) == [f"cifar10 (trained first, 6 epochs; its data: {CIFAR10})", "vgg16"]
     nothing = replace(options, data_root=tmp_path)
-    assert base_lines(resolved(base="digits"), nothing) == ["base       digits (the newest run that fits, or trained first)"]
-    assert base_lines(resolved(base="cifar10"), nothing) == [f"base       cifar10 (trained first, 6 epochs; its data: {CIFAR10})"]
+    assert base_texts(resolved(base="digits"), nothing) == ["digits (the newest run that fits, or trained first)"]
+    assert base_texts(resolved(base="cifar10"), nothing) == [f"cifar10 (trained first, 6 epochs; its data: {CIFAR10})"]
 
 
 def test_of_a_base_that_is_there(options: RunOptions, digits: Dataset) -> None:
     a_base_run(options, digits, "begun", ended=False)
-    assert base_lines(resolved(base="half"), options) == ["base       half (after the rest of begun)"]
+    assert base_texts(resolved(base="half"), options) == ["half (after the rest of begun)"]
     a_base_run(options, digits, "whole")
-    assert base_lines(resolved(base="half"), options) == ["base       half (the best model of whole)"]
+    assert base_texts(resolved(base="half"), options) == ["half (the best model of whole)"]
 
 
 def test_too_few_classes_are_refused(options: RunOptions) -> None:
     with pytest.raises(BadInput, match="base=half is trained on half of at least 4 classes, but there are 3"):
-        base_lines(resolved(base="half", classes=3), options)
+        base_texts(resolved(base="half", classes=3), options)
 
 
 # Digits at 16 px: 1,797 images, 1,132 to train on, 126 to validate with, 539 for the test. Three poolings make 1 x 1 of them, with 128 features

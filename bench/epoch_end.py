@@ -2,10 +2,11 @@
 
     python bench/epoch_end.py [--images N] [--epochs N] [--threads N]
 
-Two trainings of `cnn` in one process, one after the other: Keras' `fit` on arrays in memory, and ours as a worker has it, which copies its state for
-the checkpoint after each epoch. Takes the time at which each step ends. A pause is from the last training step to the first of the validation, or
-from its last to the first of the next epoch, less a usual step of that kind. Prints the median and the longest pause of both; epochs from the third on,
-since the first ones trace. Exit code 1 where ours has one of 0.1 s. Fashion-MNIST (Debian's package `dataset-fashion-mnist`), prepared under data/.
+Two trainings of `cnn` in one process, one after the other: Keras' `fit` on arrays in memory, and ours, which copies its state after each epoch, as a
+worker does for the checkpoint (its writing, and Ray Tune's answer, are not in it). Takes the time at which each step ends. A pause is from the last
+training step to the first of the validation, or from its last to the first of the next epoch, less a usual step of that kind. Prints the median and
+the longest pause of both; epochs from the third on, since the first ones trace. Exit code 1 where ours has one of 0.1 s. Fashion-MNIST (Debian's
+package `dataset-fashion-mnist`), prepared under data/.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from trainables.core.devices import claim
 
 LIMIT_SECONDS = 0.1
 TRACED = 2  # epochs
+LEAST_IMAGES = 20_000  # below, a validation of ours has no two full batches
+LEAST_EPOCHS = TRACED + 2
 # (kind, s at its end) of each step.
 Ends = list[tuple[str, float]]
 
@@ -32,8 +35,9 @@ Ends = list[tuple[str, float]]
 def pauses(ends: Ends) -> dict[str, list[float]]:
     """Kind of the step that follows -> s of each pause before such a step."""
     passes = [(kind, [end for _, end in steps]) for kind, steps in groupby(ends, key=lambda step: step[0])][2 * TRACED :]
+    # The last batch of a pass may be small, and no first one is.
     usual = {
-        wanted: statistics.median(later - end for kind, steps in passes if kind == wanted for end, later in pairwise(steps))
+        wanted: statistics.median_high(later - end for kind, steps in passes if kind == wanted for end, later in pairwise(steps))
         for wanted in ("train", "test")
     }
     found: dict[str, list[float]] = {"test": [], "train": []}
@@ -60,7 +64,7 @@ def by_fit(config: TrainConfig, dataset: Dataset) -> Ends:
 
 
 def by_us(config: TrainConfig, dataset: Dataset) -> Ends:
-    """A worker's loop."""
+    """Ours, as a worker calls it."""
     from trainables.core.training import Training
 
     ends: Ends = []
@@ -90,6 +94,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    if options.images < LEAST_IMAGES or options.epochs < LEAST_EPOCHS:
+        parser.error(
+            f"pauses are seen from {LEAST_IMAGES} images and {LEAST_EPOCHS} epochs on, but got {options.images} and {options.epochs}"
+        )
     claim(options.threads, 0)
     config = get_trainable("cnn").config(epochs=options.epochs, images=options.images)
     dataset = prepare("fashion-mnist", size=config.size, root=Path("data"))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 import pytest
 
 from data_prep import Dataset, open_dataset, prepare
@@ -48,6 +50,18 @@ def room(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run says first where a disk has little left is not of the machine that tests."""
     for module in ("disks", "doctor"):
         monkeypatch.setattr(f"sweeps.core.{module}.LEAST_BYTES", 1)
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where a test of runs in processes of their own fails, they do not take the cores of those that follow."""
+    yield
+    if request.node.get_closest_marker("kill"):
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.cmdline()[1:3] == ["-m", "sweeps"]:
+                    for member in (*child.children(recursive=True), child):
+                        member.kill()
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -23,13 +23,15 @@ class Gate:
     def __init__(self, to: int) -> None:
         self.to = to
         self.inside: list[socket.socket] = []
-        self.listener = self._listen(0)
+        self.listener = self._bound(0)
         self.port: int = self.listener.getsockname()[1]
+        self.open()
 
-    def _listen(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port), backlog=64)
-        threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
-        return listener
+    def _bound(self, port: int) -> socket.socket:
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
+        return bound
 
     def _serve(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -59,10 +61,13 @@ class Gate:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
         self.inside.clear()
+        # Nobody listens, but nobody else gets the port: other tests start servers meanwhile.
+        self.listener = self._bound(self.port)
 
     def open(self) -> None:
         """It is back, with all that it had."""
-        self.listener = self._listen(self.port)
+        self.listener.listen(64)
+        threading.Thread(target=self._serve, args=(self.listener,), daemon=True).start()
 
 
 class Store:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from sweeps.core.state import RunState
-from tests.sweeps.test_kill import Machine, kill_all
+from tests.sweeps.test_kill import SECONDS, Machine, kill_all
 
 pytestmark = pytest.mark.kill
 
@@ -114,7 +114,7 @@ def test_two_at_a_time_and_a_worker_killed(tmp_path: Path, data_root: Path) -> N
     process = machine.start(*WORDS, "--parallel", "2", "--epochs", "6")
     machine.wait("run", lambda state: begun(2, state) and len([trial for trial in state.trials.values() if not trial.end]) == 2)
     kill_worker(machine, 2)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, out + err
     state = machine.state("run")
     assert len(state.trials) == 7

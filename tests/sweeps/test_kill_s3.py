@@ -76,8 +76,8 @@ def test_a_second_process_is_refused(s3: Store, tmp_path: Path, data_root: Path)
     process = start(made, "--epochs", "5000")
     try:
         made.wait("run", lambda state: epochs(state) >= 1)
-        with made.start("resume", "run", "--storage", made.storage) as second:
-            out, err = second.communicate(timeout=SECONDS)
+        second = made.start("resume", "run", "--storage", made.storage)
+        out, err = second.communicate(timeout=SECONDS)
         assert second.returncode == 2, out + err
         assert err == "error: one process at a time runs a run, but run is running already: watch it with `sweeps status run`\n"
         assert SECRET not in out

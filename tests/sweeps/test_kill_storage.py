@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.needs import cannot
-from tests.sweeps.test_kill import SMALL, SWEEP, Machine, epochs
+from tests.sweeps.test_kill import SECONDS, SMALL, SWEEP, Machine, epochs
 
 pytestmark = pytest.mark.kill
 
@@ -36,8 +36,8 @@ def test_a_full_disk(tmp_path: Path, data_root: Path, small_disk: Path) -> None:
         (machine.folder / "mine.py").write_text(SWEEP)
     calm.run(*WORDS, "--run-name", "run")
     (full.folder / "runs").symlink_to(small_disk)
-    with full.start(*WORDS, "--run-name", "run") as process:
-        out, err = process.communicate(timeout=120)
+    process = full.start(*WORDS, "--run-name", "run")
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, out + err
     assert "stopped: a checkpoint cannot be written (No space left on device); make room, or see that the storage is there\n" in out
     assert out.endswith("interrupted; everything reported is kept: go on with `sweeps resume run`\n")

@@ -227,7 +227,7 @@ def test_a_notice_ends_cleanly_and_says_how_to_go_on(
     process = machine.start("run", "mine.py", *WORDS, "--run-name", "run")
     machine.wait("run", lambda state: epochs(state) >= 3)
     send(process, notice)
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert out.endswith("interrupted; everything reported is kept: go on with `sweeps resume run`\n")
     assert "Traceback" not in err
@@ -300,7 +300,7 @@ def test_a_second_driver_is_refused(tmp_path: Path, data_root: Path) -> None:
     try:
         machine.wait("run", lambda state: epochs(state) >= 1)
         second = machine.start("resume", "run")
-        _, err = second.communicate(timeout=SECONDS)
+        _, err = second.communicate(timeout=60)
         assert second.returncode == 2
         done = subprocess.run([*SWEEPS, "status", "run"], cwd=machine.folder, capture_output=True, text=True, check=True)
         assert done.stdout.endswith("running now\n")

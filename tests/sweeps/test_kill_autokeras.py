@@ -90,7 +90,7 @@ def test_a_time_budget_holds_over_a_kill(tmp_path: Path, data_root: Path) -> Non
     words = [*WORDS, "--epochs", "500", "--samples", "100", "--time-budget", f"{BUDGET}s"]
     machine = Machine(tmp_path / "machine", data_root)
     process = machine.start(*words)
-    machine.wait("run", lambda state: state.elapsed_seconds >= BUDGET * 2 / 3)
+    machine.wait("run", lambda state: state.elapsed_seconds >= BUDGET / 2)
     kill_all(process)
     out = machine.run("resume", "run")
     state = machine.state("run")
@@ -101,8 +101,8 @@ def test_a_time_budget_holds_over_a_kill(tmp_path: Path, data_root: Path) -> Non
     rows = [json.loads(line) for line in (machine.folder / "runs" / "run" / "journal.jsonl").read_text().splitlines()]
     until_killed = max(row["time"] for row in rows if row["time"] < second) - first
     ended = max(trial.end["time"] for trial in search if trial.end)
-    # A batch takes milliseconds, but the budget may end while a worker starts. One that began again would come to BUDGET * 5 / 3.
-    assert until_killed + ended - second < BUDGET * 4 / 3
+    # A batch takes milliseconds, but the budget may end while a worker starts. One that began again would come to BUDGET * 3 / 2.
+    assert until_killed + ended - second < BUDGET + 15
     assert fit.config["epochs"] == state.trials[fit.final_of or 0].best_epoch
     assert fit.status == "completed"
     assert f"final fit of trial {fit.final_of:05d} on train and validation: {fit.config['epochs']} epoch" in out

@@ -52,7 +52,8 @@ def calm(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Machine:
 def test_kill_9_while_the_base_trains(calm: Machine, tmp_path: Path, data_root: Path) -> None:
     killed = machine_with_the_study(tmp_path / "killed", data_root)
     process = killed.start(*WORDS)
-    killed.wait("one.small", lambda _: epochs(killed.state(base_of(killed))) >= 1)
+    killed.wait("one.small", lambda state: epochs(state) >= 1)
+    killed.wait(base_of(killed), lambda state: epochs(state) >= 1)
     kill_all(process)
     base = base_of(killed)
     before = {run: journal(killed, run) for run in (base, "one.small")}

@@ -70,11 +70,13 @@ def test_a_part_at_a_time(tmp_path: Path) -> None:
         time.sleep(0.02)
         return values(rows)
 
-    left = []
+    left = [features.missing]
     while features.missing:
         features.work(slowly, 0.001)
-        left.append(features.missing)
-    assert left == [400 - BLOCK, 400 - 2 * BLOCK, 400 - 3 * BLOCK, 0]
+        # On a busy machine the time may be over before a block is begun.
+        if features.missing < left[-1]:
+            left.append(features.missing)
+    assert left == [400, 400 - BLOCK, 400 - 2 * BLOCK, 400 - 3 * BLOCK, 0]
     assert asked == ROWS.tolist()
 
 

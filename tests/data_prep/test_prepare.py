@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -154,12 +155,18 @@ def test_a_root_that_is_no_folder(tmp_path: Path) -> None:
         prepare("digits", size=8, root=tmp_path / "file" / "inner")
 
 
-def test_a_root_that_may_not_be_written_still_opens(tmp_path: Path) -> None:
-    archive = make_tiny_imagenet(tmp_path / "t.zip", images_per_class=10, broken=0)
-    made = prepare("tiny-imagenet", size=8, root=tmp_path / "data", source=str(archive))
-    (tmp_path / "data").chmod(0o555)
-    for path in (tmp_path, *tmp_path.parents[: len(tmp_path.parts) - len(Path(tempfile.gettempdir()).parts) - 1]):
-        path.chmod(path.stat().st_mode | 0o555)
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that everybody may read. Those above `tmp_path` are closed again by each pytest that starts beside this one."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_root_that_may_not_be_written_still_opens(open_path: Path) -> None:
+    archive = make_tiny_imagenet(open_path / "t.zip", images_per_class=10, broken=0)
+    made = prepare("tiny-imagenet", size=8, root=open_path / "data", source=str(archive))
+    (open_path / "data").chmod(0o555)
     # As nobody where the tests run as root, who may write everywhere; imports first, for nobody may not read root's Python.
     code = (
         "import os, sys; from pathlib import Path; from data_prep import *; source_names()\n"
@@ -187,11 +194,17 @@ STUCK = """
 import sys, time
 from pathlib import Path
 from data_prep import prepare
-from data_prep.core import build
+from data_prep.core import build, pool
 def stop(*args):
     print("here", flush=True)
     time.sleep(100)
-if sys.argv[1] != "decoding":
+def slowly(*args):
+    from data_prep.core.pool import decode_rows
+    time.sleep(1)
+    return decode_rows(*args)
+if sys.argv[1] == "decoding":
+    pool.decode_rows = slowly
+else:
     setattr(build, sys.argv[1], stop)
 prepare("tiny-imagenet", size=64, root=Path("data"), source="t.zip")
 """
@@ -210,12 +223,21 @@ def decoders(pid: int) -> list[psutil.Process]:
 
 def decoders_of(pid: int) -> list[psutil.Process]:
     """The decoders of a process at work."""
-    until(lambda: len(decoders(pid)) >= min(2, pool.cores()))
-    return decoders(pid)
+    found: list[psutil.Process] = []
+
+    def are_there() -> bool:
+        found[:] = decoders(pid)
+        return len(found) >= min(2, pool.cores())
+
+    until(are_there)
+    return found
 
 
 def ended(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def decoding(tmp_path: Path) -> bool:

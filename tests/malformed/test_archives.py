@@ -54,9 +54,9 @@ def zipped(files: Files, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     return file.getvalue()
 
 
-def tarred(files: Files, *more: tarfile.TarInfo, mode: str = "w:gz") -> bytes:
+def tarred(files: Files, *more: tarfile.TarInfo, mode: str = "w:gz", **how: int) -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=file, mode=mode, **how) as archive:  # type: ignore[call-overload]
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -302,7 +302,7 @@ def test_wrong_batches(sweeps: Outcomes, cifar: Files, what: str) -> None:
 
 
 def packed_bomb(cifar: Files) -> bytes:
-    return tarred({**cifar, BATCH: bytes(1 << 29)})
+    return tarred({**cifar, BATCH: bytes(1 << 29)}, compresslevel=1)
 
 
 def declared(cifar: Files) -> bytes:

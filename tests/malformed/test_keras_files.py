@@ -18,15 +18,21 @@ from trainables.core.bases import store
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A network that is a base."""
+    """A network that is a base; the same bytes at every time, so that what is drawn damages the same."""
     import keras
 
     path = tmp_path_factory.mktemp("keras") / "base.keras"
     layers = keras.layers
+    keras.utils.set_random_seed(0)
+    keras.utils.clear_session()
     keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(4, 3, name="conv"), layers.ReLU(), layers.Flatten(), layers.Dense(2)]).save(
         path
     )
-    return path.read_bytes()
+    return rewritten(path.read_bytes(), lambda name, data: dated(data) if name == "metadata.json" else data)
+
+
+def dated(metadata: bytes) -> bytes:
+    return json.dumps({**json.loads(metadata), "date_saved": "2026-11-01@00:00:00"}).encode()
 
 
 def refused(sweeps: Outcomes, content: bytes) -> str:

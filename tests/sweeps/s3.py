@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import boto3
@@ -93,22 +92,24 @@ class Store:
         return found
 
 
+# On a port of the system's choice, so that nobody else can take it before; it says which.
+SERVER = """
+import signal
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+signal.pause()
+"""
+
+
 @contextlib.contextmanager
 def store() -> Iterator[Store]:
     """An empty one, on this machine alone."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        until = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert time.monotonic() < until, "moto's server does not start"
-            time.sleep(0.1)
-        yield Store(port)
+        assert server.stdout
+        yield Store(int(server.stdout.readline()))
     finally:
         server.kill()
         server.wait()

@@ -1,11 +1,9 @@
-"""Features on their way between machines: through a folder and a real S3 server, by threads and processes that are machines of their own here."""
+"""Features on their way between machines, here folders of their own: through a folder and a real S3 server."""
 
 from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -98,39 +96,17 @@ def test_machines_that_come_later_get_what_is_made_from_then_on(tmp_path: Path) 
     assert (second.computed, second.is_whole()) == (0, True), "also of the piece that was begun before"
 
 
-WORKER = """
-import platform, sys, time
-from pathlib import Path
-platform.node = lambda: sys.argv[1]
-from tests.trainables.test_shelf import Machine, Shelf, values
-from trainables.core import shelf
-shelf.LOOK_SECONDS = 0.05
-machine = Machine(Path(sys.argv[2]) / sys.argv[1], Shelf(sys.argv[3], 10**9))
-def slowly(rows):
-    time.sleep(0.03)
-    machine.computed += len(rows)
-    return values(rows)
-print("ready", flush=True)
-sys.stdin.readline()
-machine.features.work(slowly, 60)
-print(machine.computed, machine.is_whole())
-"""
-
-
-def test_two_at_once_share_the_work(tmp_path: Path) -> None:
+def test_two_at_once_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each computes less than all. (By luck they may have one piece in work at the same time.)"""
-    words = [[sys.executable, "-c", WORKER, name, str(tmp_path), str(tmp_path / "storage")] for name in ("worker-1", "worker-2")]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in words]
-    for process in processes:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    answers = [process.communicate(timeout=60)[0].split() for process in processes]
-    assert [whole for _, whole in answers] == ["True", "True"]
-    computed = [int(count) for count, _ in answers]
+    monkeypatch.setattr("trainables.core.shelf.LOOK_SECONDS", 0.0)
+    machines = []
+    for name in ("worker-1", "worker-2"):
+        monkeypatch.setattr(platform, "node", lambda name=name: name)
+        machines.append(Machine(tmp_path / name, Shelf(str(tmp_path / "storage"), 10**9)))
+    while not all(machine.is_whole() for machine in machines):
+        for machine in machines:
+            machine.work_once()
+    computed = [machine.computed for machine in machines]
     assert len(ROWS) <= sum(computed) <= len(ROWS) + 2 * PIECE * BLOCK
     assert max(computed) < len(ROWS)
 

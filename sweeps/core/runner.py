@@ -79,7 +79,8 @@ def cluster(address: str | None, cpus: int, gpus: float) -> Iterator[int]:
     try:
         with of_few_processes() if own else nullcontext():
             ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # Of every kind: a node that does not come up in time raises a bare Exception.
         raise BadInput(_no_cluster(address, last_line(str(error)))) from None
     try:
         # A spot machine or a job queue ends us by SIGTERM: as by Ctrl-C.
@@ -119,6 +120,10 @@ def check_address(address: str | None) -> None:
 
 
 def _no_cluster(address: str | None, reason: str) -> str:
+    if address in (None, "local"):
+        return (
+            f"a run without --address starts Ray on this machine, but that failed ({reason}): try again, or see what `sweeps doctor` finds"
+        )
     return f"--address is that of a running Ray cluster, but {address!r} is not ({reason}): start one, or leave --address out"
 
 

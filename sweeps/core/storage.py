@@ -188,6 +188,12 @@ class RunStorage:
                 f"a run's folder is written while it runs, but '{self.folder}' cannot be ({files.reason(error)}): give yourself the rights, or copy it"
             ) from None
 
+    def check_free(self) -> None:
+        """BadInput where another process runs it, before anything is started: on a disk that is told at once, on an object store by `lock`, who waits."""
+        if self.local:
+            with self.lock():
+                return
+
     @contextmanager
     def _leased(self, tell: Callable[[str], Any]) -> Iterator[None]:
         with ExitStack() as stack:

@@ -95,6 +95,7 @@ def _resume_run(storage: RunStorage, options: RunOptions, console: Console, aske
     resources = asked.resources(spec.cpus_per_trial, spec.gpus_per_trial)
     check_resources(*resources, options.address)
     storage.check_writable()
+    storage.check_free()
     tables.check_own(options.results, spec)
     with _told(cluster(options.address, *resources), console) as workers:
         return Work(options, workers, resources, console, events).resume_run(spec.run, asked)[0]
@@ -131,7 +132,9 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console, as
     )
     storage.check_writable()
     for name in study.runs(spec, options.storage):
-        tables.check_own(options.results, RunStorage(options.storage, name).spec())
+        run = RunStorage(options.storage, name)
+        run.check_free()
+        tables.check_own(options.results, run.spec())
     with _told(cluster(options.address, *resources), console) as workers:
         parts = StudyWork(Work(spec.options, workers, resources, console, events))
         parts.check_nodes(spec.parts)

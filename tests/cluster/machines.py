@@ -28,7 +28,7 @@ ADDRESSES = {"laptop": f"{NET}.2", "head": f"{NET}.10", "worker-1": f"{NET}.11",
 PROGRAMS = {"ip": "iproute2", "sshd": "openssh-server", "ssh": "openssh-client", "rsync": "rsync", "unshare": "util-linux"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"HOME": HOME, "PATH": PATH, "TERM": "xterm", "LANG": "C.UTF-8", "RAY_USAGE_STATS_ENABLED": "0"}
-SECONDS = 10.0
+SECONDS = 60.0
 
 # $1 its folder, $2 its name, $3 the shared folder, $4 the image: what its home begins with.
 BOOT = f"""

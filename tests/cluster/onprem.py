@@ -48,7 +48,7 @@ class Cluster:
         # Ray's note there of what the head has been given: it would be believed of an empty disk, too.
         self.laptop.run("rm -f /tmp/ray/cluster-*.state")
         self.laptop.run(f"cd keras-sweeps && {UP} 2>&1", 240)
-        self.wait(lambda: self.alive() == 3, "the workers did not come", 90)
+        self.wait(lambda: self.alive() == 3, "the workers did not come", 240)
 
     def begin_anew(self) -> None:
         """All but the laptop off and on again, with empty disks, then `ray up`: Ray sets no machine of `provider: local` up a second time by itself."""

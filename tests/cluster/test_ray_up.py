@@ -15,10 +15,10 @@ from tests.cluster.onprem import RESULTS, STORAGE, Cluster, onprem
 pytestmark = pytest.mark.cluster
 
 # A trial has a GPU, and a worker has one: two trials at a time, a worker each. In trial order, so that runs can be compared.
-EPOCHS = 12
+TRIALS, EPOCHS = 8, 12
 RUN = (
     f"sweeps run dropout --data digits --data-root {SHARE}/data --storage {STORAGE} --results {RESULTS} --address auto "
-    f"--samples 4 --epochs {EPOCHS} --set size=16 --set filters=16 --gpus 1 --deterministic --run-name "
+    f"--samples {TRIALS} --epochs {EPOCHS} --set size=16 --set filters=16 --gpus 1 --deterministic --run-name "
 )
 # What the issue asks for: seconds from a machine's loss until its trial goes on elsewhere.
 ELSEWHERE_SECONDS = 30.0
@@ -37,7 +37,7 @@ def reported_once(state: RunState, cluster: Cluster, run: str) -> None:
     rows = pd.read_json(cluster.folder / "runs" / run / "journal.jsonl", lines=True)
     results = rows[rows["kind"] == "result"]
     assert not results.duplicated(["trial", "epoch"]).any()
-    assert len(results) == sum(len(trial.epochs) for trial in state.trials.values()) == 4 * EPOCHS
+    assert len(results) == sum(len(trial.epochs) for trial in state.trials.values()) == TRIALS * EPOCHS
 
 
 def last_node(state: RunState, trial: int) -> str | None:
@@ -49,8 +49,8 @@ def test_trials_are_on_both_workers(cluster: Cluster) -> None:
     state = cluster.state("calm")
     nodes = {row["node"] for trial in state.trials.values() for row in trial.epochs.values()}
     assert nodes == {"worker-1", "worker-2"}, "none on the head"
-    assert [trial.status for trial in state.trials.values()] == ["completed"] * 4
-    assert cluster.results("calm").shape[0] == 4 * EPOCHS
+    assert [trial.status for trial in state.trials.values()] == ["completed"] * TRIALS
+    assert cluster.results("calm").shape[0] == TRIALS * EPOCHS
 
 
 def test_every_machine_is_looked_at(cluster: Cluster) -> None:
@@ -110,7 +110,7 @@ def test_an_unplugged_worker_s_trial_goes_on_elsewhere(cluster: Cluster) -> None
     cluster.job_ends("unplugged")
     state = cluster.state("unplugged")
     assert state.trials[1].last_epoch > had
-    assert [trial.status for trial in state.trials.values()] == ["completed"] * 4
+    assert [trial.status for trial in state.trials.values()] == ["completed"] * TRIALS
     reported_once(state, cluster, "unplugged")
     pd.testing.assert_frame_equal(cluster.results("unplugged"), cluster.results("calm"), check_exact=True)
     cluster.begin_anew()
@@ -148,7 +148,7 @@ def test_a_spot_machine_s_notice_gives_its_trials_back(cluster: Cluster) -> None
     spot.kill()
     cluster.job_ends("noticed")
     state = cluster.state("noticed")
-    assert [trial.status for trial in state.trials.values()] == ["completed"] * 4
+    assert [trial.status for trial in state.trials.values()] == ["completed"] * TRIALS
     rows = pd.read_json(cluster.folder / "runs" / "noticed" / "journal.jsonl", lines=True)
     assert set(rows[rows["kind"] == "moved"]["reason"]) == {"NodeLeaving"}
     reported_once(state, cluster, "noticed")
@@ -167,7 +167,7 @@ def test_a_head_that_comes_back_with_an_empty_disk_finishes_the_run(cluster: Clu
     cluster.job_ends("again")
     state = cluster.state("headless")
     assert state.interruptions == 1
-    assert before.trained_epochs < 4 * EPOCHS
+    assert before.trained_epochs < TRIALS * EPOCHS
     reported_once(state, cluster, "headless")
     pd.testing.assert_frame_equal(cluster.results("headless"), cluster.results("calm"), check_exact=True)
 

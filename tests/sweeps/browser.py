@@ -66,15 +66,22 @@ class Browser:
         self.devtools("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.devtools("Emulation.setEmulatedMedia", features=[scheme])
+        self.devtools("Performance.enable", timeDomain="threadTicks")
+        self.run("window.left = true")
         self.post("url", url=page.as_uri())
+        # On a busy machine a page may be said to be loaded before its scripts have run.
+        self.until("!window.left && typeof unopened !== 'undefined'")
+
+    def page_seconds(self) -> float:
+        """What the page's own thread has computed since it was opened (s), whatever else the machine did meanwhile."""
+        metrics = {metric["name"]: metric["value"] for metric in self.devtools("Performance.getMetrics")["metrics"]}
+        return float(metrics["TaskDuration"])
 
     def devtools(self, command: str, **parameters: Any) -> Any:
         return self.post("goog/cdp/execute", cmd=command, params=parameters)
 
     def draw_all(self) -> None:
         """Have every run's charts drawn, as they are when one scrolls to them."""
-        # On a busy machine a page may be said to be loaded before its scripts have run.
-        self.until("typeof unopened !== 'undefined'")
         self.run("for (const section of unopened) openOnce(section)")
         self.until("[...document.querySelectorAll('.chart')].every((box) => box.querySelector('canvas'))", 60)
 

@@ -82,7 +82,15 @@ def ray(offline: None) -> Iterator[None]:
     """One Ray for all tests here: runs started in this process use it."""
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # Ray gives a node 30 s to come up, and then raises a bare Exception.
+    for tries_left in (2, 1, 0):
+        try:
+            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+            break
+        except Exception:
+            ray.shutdown()
+            if not tries_left:
+                raise
     yield
     ray.shutdown()
 

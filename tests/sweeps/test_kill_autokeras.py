@@ -17,7 +17,7 @@ pytestmark = pytest.mark.kill
 
 WORDS = ["run", "autokeras", "--data", "digits", "--samples", "6", "--epochs", "3", "--seed", "1", "--set", "size=16", "--run-name", "run"]
 
-BUDGET = 60
+BUDGET = 90
 
 
 def trials(machine: Machine) -> pd.DataFrame:
@@ -90,7 +90,8 @@ def test_a_time_budget_holds_over_a_kill(tmp_path: Path, data_root: Path) -> Non
     words = [*WORDS, "--epochs", "500", "--samples", "100", "--time-budget", f"{BUDGET}s"]
     machine = Machine(tmp_path / "machine", data_root)
     process = machine.start(*words)
-    machine.wait("run", lambda state: state.elapsed_seconds >= BUDGET / 2)
+    # A worker that starts and traces has had its time before the budget ends, also on a slow machine.
+    machine.wait("run", lambda state: state.elapsed_seconds >= BUDGET / 3 and any(trial.epochs for trial in state.trials.values()))
     kill_all(process)
     out = machine.run("resume", "run")
     state = machine.state("run")
@@ -101,7 +102,7 @@ def test_a_time_budget_holds_over_a_kill(tmp_path: Path, data_root: Path) -> Non
     rows = [json.loads(line) for line in (machine.folder / "runs" / "run" / "journal.jsonl").read_text().splitlines()]
     until_killed = max(row["time"] for row in rows if row["time"] < second) - first
     ended = max(trial.end["time"] for trial in search if trial.end)
-    # A batch takes milliseconds, but the budget may end while a worker starts. One that began again would come to BUDGET * 3 / 2.
+    # A batch takes milliseconds, but the budget may end while a worker starts. One that began again would come to BUDGET * 4 / 3.
     assert until_killed + ended - second < BUDGET + 15
     assert fit.config["epochs"] == state.trials[fit.final_of or 0].best_epoch
     assert fit.status == "completed"
@@ -114,7 +115,7 @@ def test_two_at_a_time_and_a_worker_killed(tmp_path: Path, data_root: Path) -> N
     process = machine.start(*WORDS, "--parallel", "2", "--epochs", "6")
     machine.wait("run", lambda state: begun(2, state) and len([trial for trial in state.trials.values() if not trial.end]) == 2)
     kill_worker(machine, 2)
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=2 * SECONDS)
     assert process.returncode == 0, out + err
     state = machine.state("run")
     assert len(state.trials) == 7

@@ -22,8 +22,14 @@ TAKEN = "one process at a time runs a run, but run is running already: watch it 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"RENEW_SECONDS": 0.1, "STALE_SECONDS": 1.0, "SETTLE_SECONDS": 0.3, "LOOK_SECONDS": 0.05}.items():
+    for name, seconds in {"RENEW_SECONDS": 0.1, "SETTLE_SECONDS": 0.3, "LOOK_SECONDS": 0.05}.items():
         monkeypatch.setattr(lease, name, seconds)
+
+
+@pytest.fixture
+def soon_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who is not there any more: one that works may be held up for longer."""
+    monkeypatch.setattr(lease, "STALE_SECONDS", 1.0)
 
 
 def store(folder: Path) -> fs.FileSystem:
@@ -48,12 +54,22 @@ def test_a_second_one_is_refused_and_a_later_one_is_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b'{"host": "another", "pid": 1, "token": "x"}', b"", b"[]", b"{"])
-def test_one_that_is_not_renewed_is_taken_over(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.usefixtures("soon_stale")
+def test_one_that_is_not_renewed_is_taken_over(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lease.json").write_bytes(content)
     told: list[str] = []
+    slept: list[float] = []
+    sleep = time.sleep
+
+    def noted(seconds: float) -> None:
+        slept.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", noted)
     started = time.monotonic()
     with make(tmp_path, told):
-        assert 1 < time.monotonic() - started < 3
+        assert time.monotonic() - started > 1
+        assert sum(slept) < 3
     (text,) = told
     assert text.startswith("run: waiting up to 1 s to see whether process ")
     assert text.endswith("still works on it")
@@ -70,16 +86,19 @@ def test_that_of_a_dead_process_of_this_machine_at_once(tmp_path: Path) -> None:
         assert told == []
 
 
-def test_of_two_that_begin_at_once_one_has_it(tmp_path: Path) -> None:
+def test_of_two_that_begin_at_once_one_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 2.0)
     outcomes: list[str] = []
+    other = threading.Event()
 
     def begin() -> None:
         try:
             with make(tmp_path):
                 outcomes.append("has it")
-                time.sleep(1.5)
+                other.wait(20)
         except BadInput:
             outcomes.append("refused")
+        other.set()
 
     both = [threading.Thread(target=begin) for _ in range(2)]
     for one in both:
@@ -109,6 +128,7 @@ def test_who_has_lost_it_writes_no_more(tmp_path: Path) -> None:
     assert len(list(journal.rows())) == 1
 
 
+@pytest.mark.usefixtures("soon_stale")
 def test_after_a_suspension_the_store_is_asked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was stopped for long, and writes before the thread that renews its lease has had a turn."""
     monkeypatch.setattr(lease, "RENEW_SECONDS", 60)

@@ -102,7 +102,7 @@ def test_it_is_quiet_and_fits(browser: Browser, results: Path, width: int) -> No
     browser.open(results / "report.html", width)
     browser.draw_all()
     browser.until(f"innerWidth === {width}")
-    assert browser.run("return document.documentElement.scrollWidth") <= width
+    browser.until(f"document.documentElement.scrollWidth <= {width}")
     browser.quiet()
 
 
@@ -350,17 +350,13 @@ def test_a_thousand_trials_of_a_hundred_epochs(browser: Browser, tmp_path: Path)
     storage = RunStorage(str(tmp_path / "runs"), RUN)
     export(storage.spec(), read_state(storage), tmp_path)
     page = tmp_path / "report.html"
-    began = time.monotonic()
+    began = time.process_time()
     write_report(tmp_path, page)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
     assert page.stat().st_size < 15_000_000
-    opened = []
-    for _ in range(3):
-        began = time.monotonic()
-        browser.open(page)
-        browser.draw_all()
-        opened.append(time.monotonic() - began)
-    assert min(opened) < 3, "s, all charts drawn; the best of three, for other work on the machine"
+    browser.open(page)
+    browser.draw_all()
+    assert 0.1 < browser.page_seconds() < 3, "all charts drawn"
     assert len(browser.run(MARKS, "validation", "other trials")) == 999
     assert len(browser.run(TRIALS_SHOWN)) == 200
     told = browser.run("return document.querySelector('.told').textContent")

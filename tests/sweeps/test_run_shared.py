@@ -165,6 +165,7 @@ def test_the_longest_first(run: Run, alone: Alone, sweeps: Sweeps, tmp_path: Pat
     assert sweeps("best", "one", "--save", "best.keras")[0] == 0
 
 
+@pytest.mark.kill
 def test_a_lost_worker_costs_those_that_wait_nothing(run: Run, alone: Alone, tmp_path: Path) -> None:
     killer = Killer(RunStorage(str(tmp_path / "runs"), "one"))
     killer.start()

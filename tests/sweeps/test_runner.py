@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import pytest
 
 from data_prep import BadInput
-from sweeps.core import runner
+from sweeps.core import runner, token
 from sweeps.core.autoscaler import Machines
 from sweeps.core.runner import check_address, room
 from sweeps.core.tune import Ending
@@ -93,9 +94,34 @@ def test_a_ray_that_is_silent(monkeypatch: pytest.MonkeyPatch, silent: bool) -> 
     import ray
 
     monkeypatch.setattr(runner, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(runner, "SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(ray, "nodes", lambda: [] if silent else [{"Alive": True}])
-    given_up: list[bool] = []
-    with runner._watched(Ending(), lambda: given_up.append(True)):
-        time.sleep(0.8)
-    assert given_up == [True] * silent
+    monkeypatch.setattr(runner, "SILENT_SECONDS", 0.3 if silent else 3.0)
+    looks: list[bool] = []
+
+    def nodes() -> list[dict[str, bool]]:
+        looks.append(True)
+        return [] if silent else [{"Alive": True}]
+
+    monkeypatch.setattr(ray, "nodes", nodes)
+    given_up, until = threading.Event(), time.monotonic() + 60
+    with runner._watched(Ending(), given_up.set):
+        while len(looks) < 100 and not given_up.is_set():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert given_up.is_set() == silent
+
+
+def test_a_ray_of_our_own_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def fails(**given: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setattr(token, "keep_to_us", lambda: None)
+    with pytest.raises(BadInput) as caught, runner.cluster(None, 1, 0.0):
+        pass
+    assert str(caught.value) == (
+        "a run without --address starts Ray on this machine, but that failed (The current node timed out during startup.): try again, or see what "
+        "`sweeps doctor` finds"
+    )

@@ -62,7 +62,7 @@ class Terminal:
         subprocess.run([*self.tmux, "kill-server"], check=False, timeout=20)
 
 
-def frames(width: int, command: str, folder: Path, seconds: float = 180) -> Iterator[Frame]:
+def frames(width: int, command: str, folder: Path, seconds: float = 600) -> Iterator[Frame]:
     """Ten a second until the command has ended."""
     terminal = Terminal(width, command, folder)
     try:

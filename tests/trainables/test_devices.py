@@ -47,7 +47,7 @@ claim(2, 0)
 os.environ["TF_NUM_INTEROP_THREADS"] = sys.argv[2]
 from tests.trainables.trials import metrics, training
 
-one = training(open_dataset(Path(sys.argv[1])), size=32, classes=None, depth=3, filters=32, augmentation="flip_shift")
+one = training(open_dataset(Path(sys.argv[1])), size=32, classes=None, images=900, depth=3, filters=32, augmentation="flip_shift")
 told = [metrics(one.run_epoch()) for _ in range(2)]
 print(json.dumps([told, hashlib.sha256(b"".join(value.tobytes() for value in one.state().values())).hexdigest()]))
 """

@@ -58,7 +58,8 @@ def run_session(jobs: list[Job], workers: int, tell: Callable[[str], Any], give_
 @contextmanager
 def cluster(address: str | None, cpus: int, gpus: float) -> Iterator[int]:
     """Ray, on a running cluster ("auto", host:port) or on this machine alone (None); gives the number of trials of so many cores and GPUs that it
-    has room for, or will have when its autoscaler has brought what it may. BadInput when there is no such cluster, or no node with room for one trial."""
+    has room for, or will have when its autoscaler has brought what it may. BadInput when there is no such cluster, Ray does not start, or no node has room for
+    one trial."""
     # Before ray is imported. Tune's loggers write files that nobody reads here: 23 of 60 ms a trial.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -81,7 +82,7 @@ def cluster(address: str | None, cpus: int, gpus: float) -> Iterator[int]:
             ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         # Of every kind: a node that does not come up in time raises a bare Exception.
-        raise BadInput(_no_cluster(address, last_line(str(error)))) from None
+        raise BadInput(_no_cluster(address, f"{type(error).__name__}: {last_line(str(error))}" if own else last_line(str(error)))) from None
     try:
         # A spot machine or a job queue ends us by SIGTERM: as by Ctrl-C.
         with _handling(signal.SIGTERM, _interrupt):

@@ -54,13 +54,13 @@ class Screen:
             Live(get_renderable=self._render, console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True) if shown else None
         )
         # The trials whose ends are told, or were before: by run and number.
-        self.shown: set[tuple[str, int]] = set()
+        self.told: set[tuple[str, int]] = set()
         self.stop = threading.Event()
         self.lines = threading.Thread(target=self._print_lines, daemon=True)
 
     def __enter__(self) -> Screen:
         # Not in the thread, which may have its first turn when another trial has ended.
-        self.shown = {(spec.run, index) for spec, journal in self.runs for index, _ in _ended(journal)}
+        self.told = {(spec.run, index) for spec, journal in self.runs for index, _ in _ended(journal)}
         if self.live:
             self.live.start()
         self.lines.start()
@@ -106,8 +106,8 @@ class Screen:
             for spec, journal in self.runs:
                 prefix = f"{spec.part or spec.run}: " if len(self.runs) > 1 else ""
                 for index, trial in _ended(journal):
-                    if (spec.run, index) not in self.shown:
-                        self.shown.add((spec.run, index))
+                    if (spec.run, index) not in self.told:
+                        self.told.add((spec.run, index))
                         if self.events:
                             self.events.trial(spec, trial, searched(spec, trial))
                         # The live screen shows the others; what failed is to be read when it has gone, too.

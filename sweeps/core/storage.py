@@ -189,10 +189,10 @@ class RunStorage:
             ) from None
 
     def check_free(self) -> None:
-        """BadInput where another process runs it, before anything is started: on a disk that is told at once, on an object store by `lock`, who waits."""
+        """BadInput where another process runs it, before anything is started: on a disk that is told at once, on an object store by `lock`, which waits."""
         if self.local:
             with self.lock():
-                return
+                pass
 
     @contextmanager
     def _leased(self, tell: Callable[[str], Any]) -> Iterator[None]:

@@ -131,10 +131,9 @@ def _resume_study(storage: RunStorage, options: RunOptions, console: Console, as
         }
     )
     storage.check_writable()
+    storage.check_free()
     for name in study.runs(spec, options.storage):
-        run = RunStorage(options.storage, name)
-        run.check_free()
-        tables.check_own(options.results, run.spec())
+        tables.check_own(options.results, RunStorage(options.storage, name).spec())
     with _told(cluster(options.address, *resources), console) as workers:
         parts = StudyWork(Work(spec.options, workers, resources, console, events))
         parts.check_nodes(spec.parts)

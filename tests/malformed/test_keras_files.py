@@ -50,7 +50,7 @@ def rewritten(content: bytes, change: Callable[[str, bytes], bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
         for name in old.namelist():
-            new.writestr(name, change(name, old.read(name)))
+            new.writestr(zipfile.ZipInfo(name), change(name, old.read(name)))
     return file.getvalue()
 
 

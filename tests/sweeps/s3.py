@@ -106,10 +106,11 @@ signal.pause()
 @contextlib.contextmanager
 def store() -> Iterator[Store]:
     """An empty one, on this machine alone."""
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert server.stdout
-        yield Store(int(server.stdout.readline()))
-    finally:
-        server.kill()
-        server.wait()
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout
+            port = server.stdout.readline()
+            assert port, "moto's server does not start"
+            yield Store(int(port))
+        finally:
+            server.kill()

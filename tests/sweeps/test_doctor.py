@@ -182,7 +182,7 @@ def test_a_node_that_gives_no_answer() -> None:
 
     node = {"NodeManagerHostname": "worker-1", "Resources": EIGHT}
     answer = never.remote()
-    ray.wait([answer])
+    assert ray.wait([answer], timeout=600)[0]
     (found,) = doctor._of(node, (0, 0), answer, [], (1, 0.0))
     assert (found.what, found.good) == ("answer", False)
     assert found.text == (

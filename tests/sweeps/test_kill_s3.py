@@ -90,7 +90,7 @@ def test_away_for_too_long(s3: Store, calm: Machine, tmp_path: Path, data_root: 
     made = machine(s3, tmp_path, data_root, **{PATIENCE: "3"})
     process = start(made)
     # Both work: one that begins asks for a checkpoint first, and says another line.
-    made.wait("run", lambda state: sum(bool(trial.epochs) for trial in state.trials.values()) == 2)
+    made.wait("run", lambda state: [bool(trial.epochs) for trial in state.open_trials] == [True, True])
     s3.gate.shut()
     try:
         out, err = process.communicate(timeout=SECONDS)

@@ -30,7 +30,7 @@ with cluster(None, 1, 0.0) as workers:
     # Kept: one that outlives its parent is nobody's child any more.
     inside = psutil.Process().children(recursive=True)
     words = [words_of(one) for one in inside]
-_, alive = psutil.wait_procs(inside, timeout=90)
+_, alive = psutil.wait_procs(inside, timeout=50)
 left = [words_of(one) for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 print(json.dumps([workers, elsewhere, words, left]))
 """

@@ -350,9 +350,9 @@ def test_a_thousand_trials_of_a_hundred_epochs(browser: Browser, tmp_path: Path)
     storage = RunStorage(str(tmp_path / "runs"), RUN)
     export(storage.spec(), read_state(storage), tmp_path)
     page = tmp_path / "report.html"
-    began = time.process_time()
+    began = time.monotonic()
     write_report(tmp_path, page)
-    assert time.process_time() - began < 30
+    assert time.monotonic() - began < 30
     assert page.stat().st_size < 15_000_000
     browser.open(page)
     browser.draw_all()

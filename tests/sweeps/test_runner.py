@@ -122,6 +122,6 @@ def test_a_ray_of_our_own_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(BadInput) as caught, runner.cluster(None, 1, 0.0):
         pass
     assert str(caught.value) == (
-        "a run without --address starts Ray on this machine, but that failed (The current node timed out during startup.): try again, or see what "
-        "`sweeps doctor` finds"
+        "a run without --address starts Ray on this machine, but that failed (Exception: The current node timed out during startup.): try again, or "
+        "see what `sweeps doctor` finds"
     )

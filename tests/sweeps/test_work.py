@@ -12,6 +12,7 @@ import pytest
 
 from data_prep import BadInput, Dataset
 from sweeps import Sweep, uniform
+from sweeps.core import study
 from sweeps.core.decide import Decisions
 from sweeps.core.job import Job
 from sweeps.core.journal import Journal, read_state
@@ -21,6 +22,7 @@ from sweeps.core.results import export
 from sweeps.core.storage import RunStorage
 from tests.sweeps import runs
 from tests.sweeps.conftest import Sweeps
+from tests.sweeps.studies import a_study
 
 BEYOND = [
     (["--cpus", "0"], "--cpus is a number of cores a trial, at least 1, but got 0: give another"),
@@ -51,6 +53,23 @@ def a_run_on(dataset: Dataset, **changes: Any) -> RunStorage:
     )
     storage.create(runs.spec("run", sweep=sweep, dataset_folder=str(dataset.path), dataset_fingerprint=dataset.fingerprint, **changes))
     return storage
+
+
+@pytest.mark.parametrize("name", ["run", "one"])
+def test_what_is_at_work_is_refused_before_ray_starts(sweeps: Sweeps, digits: Dataset, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A run, and a study."""
+
+    def starts(*given: object) -> None:
+        raise AssertionError("Ray starts")
+
+    monkeypatch.setattr("sweeps.core.runner.cluster", starts)
+    a_run_on(digits)
+    study.create(RunStorage("runs", "one"), a_study())
+    text = f"one process at a time runs a run, but {name} is running already: watch it with `sweeps status {name}`"
+    with RunStorage("runs", name).lock():
+        assert sweeps("resume", name) == (2, "", f"error: {text}\n")
+    with pytest.raises(AssertionError, match="Ray starts"):
+        sweeps("resume", name)
 
 
 @pytest.mark.usefixtures("ray")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.sweeps.s3 import store
+from tests.trainables.trials import ROOT
 from trainables.core.features import BLOCK, Features
 from trainables.core.shelf import PIECE, Shelf
 
@@ -96,8 +99,39 @@ def test_machines_that_come_later_get_what_is_made_from_then_on(tmp_path: Path) 
     assert (second.computed, second.is_whole()) == (0, True), "also of the piece that was begun before"
 
 
-def test_two_at_once_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each computes less than all. (By luck they may have one piece in work at the same time.)"""
+WORKER = """
+import platform, sys
+from pathlib import Path
+platform.node = lambda: sys.argv[1]
+from tests.trainables.test_shelf import Machine, Shelf
+from trainables.core import shelf
+shelf.LOOK_SECONDS = 0.0
+machine = Machine(Path(sys.argv[2]) / sys.argv[1], Shelf(sys.argv[3], 10**9))
+print("ready", flush=True)
+sys.stdin.readline()
+machine.work()
+print(machine.computed, machine.is_whole())
+"""
+
+
+def test_two_processes_at_once(tmp_path: Path, place: str) -> None:
+    """Each stores while the other fetches, and both end with all of it."""
+    words = [[sys.executable, "-c", WORKER, name, str(tmp_path), place] for name in ("worker-1", "worker-2")]
+    processes = [subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in words]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [whole for _, whole in answers] == ["True", "True"]
+    assert sum(int(computed) for computed, _ in answers) >= len(ROWS)
+
+
+def test_two_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Block by block in turn. Each computes less than all; they may have one piece in work at the same time."""
     monkeypatch.setattr("trainables.core.shelf.LOOK_SECONDS", 0.0)
     machines = []
     for name in ("worker-1", "worker-2"):

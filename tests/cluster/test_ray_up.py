@@ -14,10 +14,13 @@ from tests.cluster.onprem import RESULTS, STORAGE, Cluster, onprem
 
 pytestmark = pytest.mark.cluster
 
-# A trial has a GPU, and a worker has one: two trials at a time, a worker each. In trial order, so that runs can be compared.
+# A trial has a GPU, and a worker has one: two trials at a time, a worker each. In trial order, so that runs can be compared; none is stopped early.
 TRIALS, EPOCHS = 8, 12
+SWEEP = """from sweeps import Sweep, uniform
+SWEEP = Sweep(question="How much dropout?", trainable="cnn", space={"dropout": uniform(0.0, 0.7)}, searcher="random", scheduler="none")
+"""
 RUN = (
-    f"sweeps run dropout --data digits --data-root {SHARE}/data --storage {STORAGE} --results {RESULTS} --address auto "
+    f"sweeps run {SHARE}/mine.py --data digits --data-root {SHARE}/data --storage {STORAGE} --results {RESULTS} --address auto "
     f"--samples {TRIALS} --epochs {EPOCHS} --set size=16 --set filters=16 --gpus 1 --deterministic --run-name "
 )
 # What the issue asks for: seconds from a machine's loss until its trial goes on elsewhere.
@@ -28,6 +31,7 @@ ELSEWHERE_SECONDS = 30.0
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with onprem(tmp_path_factory.mktemp("lab")) as made:
         made.bring_up()
+        (made.folder / "mine.py").write_text(SWEEP)
         made.submit("calm", RUN + "calm")
         made.job_ends("calm")
         yield made

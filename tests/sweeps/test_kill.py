@@ -379,12 +379,13 @@ def test_kill_9_in_the_middle_of_an_export(calm: Machine, tmp_path: Path, data_r
 
 MEMORY = """from sweeps import Sweep, choice
 SWEEP = Sweep(question="How wide?", trainable="cnn", space={"filters": choice(4, 512)}, searcher="grid", scheduler="none",
-    fixed={"size": 64, "depth": 1, "batch_size": 1024})
+    fixed={"size": 56, "depth": 1, "batch_size": 1024})
 """
 
 
 def test_a_trial_that_takes_too_much_memory_fails_alone(tmp_path: Path, data_root: Path) -> None:
-    """Its worker is ended by Ray, which watches the machine's memory; 512 filters take 8 GB a layer, and other tests run beside this one."""
+    """Its worker is ended by Ray, which watches the machine's memory; 512 filters take 6.6 GB a layer, and other tests run beside this one. Of 2^31
+    elements and more TensorFlow (2.21) ends the worker itself, with a `bad_alloc`, before its memory is full."""
     memory = psutil.virtual_memory()
     most = min(0.95, (memory.total - memory.available + 9 * 10**9) / memory.total)
     settings = {"RAY_memory_usage_threshold": f"{most:.3f}", "RAY_memory_monitor_refresh_ms": "50"}

@@ -196,8 +196,8 @@ class Away(fs.FileSystemHandler):  # type: ignore[misc]
         return LOCAL.get_file_info(fs.FileSelector(str(self.folder / selector.base_dir), allow_not_found=True))
 
     def _no(self, *args: object) -> None:
-        # What `files` never asks of a store; pyarrow wants a method for it. Whoever begins to ask fails here.
-        raise NotImplementedError
+        # pyarrow wants a method for each.
+        raise AssertionError("`files` asks a store for reading, writing and listing alone")
 
     get_file_info = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = move = copy_file = _no
     open_input_file = open_append_stream = normalize_path = _no
